@@ -1,0 +1,90 @@
+/* list.h: an intrusive doubly linked list. A link that is in no list has a NULL next. */
+#ifndef BASE_LIST_H
+#define BASE_LIST_H
+
+#include <coloop/base.h>
+
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+struct list {
+    struct coloop__link head;
+};
+
+static inline void list_init(struct list *list)
+{
+    list->head.next = list->head.prev = &list->head;
+}
+
+static inline bool list_empty(const struct list *list)
+{
+    return list->head.next == &list->head;
+}
+
+static inline bool list_linked(const struct coloop__link *link)
+{
+    return link->next != NULL;
+}
+
+static inline void list_insert(struct coloop__link *link, struct coloop__link *before)
+{
+    link->next = before;
+    link->prev = before->prev;
+    before->prev->next = link;
+    before->prev = link;
+}
+
+static inline void list_push_back(struct list *list, struct coloop__link *link)
+{
+    list_insert(link, &list->head);
+}
+
+static inline void list_push_front(struct list *list, struct coloop__link *link)
+{
+    list_insert(link, list->head.next);
+}
+
+static inline void list_remove(struct coloop__link *link)
+{
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    link->next = NULL;
+}
+
+/* The first link, or NULL. */
+static inline struct coloop__link *list_first(const struct list *list)
+{
+    return list_empty(list) ? NULL : list->head.next;
+}
+
+static inline struct coloop__link *list_pop_front(struct list *list)
+{
+    struct coloop__link *link = list_first(list);
+    if (link)
+        list_remove(link);
+    return link;
+}
+
+/* Moves everything in `from` to the end of `to`. */
+static inline void list_append(struct list *to, struct list *from)
+{
+    if (list_empty(from))
+        return;
+    from->head.next->prev = to->head.prev;
+    to->head.prev->next = from->head.next;
+    from->head.prev->next = &to->head;
+    to->head.prev = from->head.prev;
+    list_init(from);
+}
+
+static inline size_t list_count(const struct list *list)
+{
+    size_t n = 0;
+    for (const struct coloop__link *l = list->head.next; l != &list->head; l = l->next)
+        n++;
+    return n;
+}
+
+#define list_for_each(link, list)                                                                   \
+    for (struct coloop__link *link = (list)->head.next; link != &(list)->head; link = link->next)
+
+#endif
