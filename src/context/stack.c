@@ -1,0 +1,335 @@
+/* stack.c owns the memory of stacks.
+ *
+ * A slot of a slab, from low addresses to high:
+ *
+ *     | guard: 4 pages, no access | usable: pool->size bytes                                    |
+ *                                 ^low           frames <- | struct stack, header | stagger     |
+ *
+ * Slabs grow with the number of stacks, and neighbouring ones become one mapping. Slots are taken in
+ * order; a guard is installed when its slot is first taken. The header starts at a different cache line in
+ * neighbouring slots, as tops at the same offset of their page would share few cache sets.
+ *
+ * Memory goes back in two steps, both while the loop is idle: an idle stack keeps at most KEEP_BYTES at its
+ * top; and stacks that were idle for a whole second, by the low-water mark of the idle list (the working
+ * set idea of Bonwick and Adams 2001, "Magazines and Vmem"), keep nothing and are born again at their next use. */
+#include "context/stack.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
+#endif
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+#ifndef MAP_STACK
+#define MAP_STACK 0
+#endif
+
+enum {
+    GUARD_PAGES = 4, /* more than one, for functions whose frame is larger than a page */
+    SIZE_MIN = 16 * 1024,
+    KEEP_BYTES = 16 * 1024,
+    HOT_BYTES = 512 * 1024, /* of the stacks that will be used next, all is kept */
+    SLAB_SLOTS_MIN = 16,
+    SLAB_SLOTS_MAX = 4096,
+    STAGGER_LINES = 16,
+    LINE = 64,
+    TRIM_BATCH = 256,
+    NEEDS_BIRTH = 1,
+};
+
+struct stack_slab {
+    struct stack_slab *next;
+    char *memory;
+    size_t slots, used;
+    uintptr_t *valgrind_ids; /* of the used slots, under valgrind; else NULL */
+};
+
+static size_t page_size(void)
+{
+    static atomic_size_t size;
+    if (!atomic_load_explicit(&size, memory_order_relaxed))
+        atomic_store(&size, (size_t)sysconf(_SC_PAGESIZE));
+    return atomic_load_explicit(&size, memory_order_relaxed);
+}
+
+static size_t guard_size(void)
+{
+    return GUARD_PAGES * page_size();
+}
+
+/* --- Guards --------------------------------------------------------------------------------------------- */
+
+static atomic_int guard_kind;
+static atomic_size_t protected_guards; /* each splits a mapping; the kernel allows a process only so many */
+static size_t protected_max;
+
+/* Half of the mappings the kernel allows, in guards of two mappings each, leaving room for the application. */
+static size_t read_protected_max(void)
+{
+    size_t maps = 65530;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    if (file) {
+        if (fscanf(file, "%zu", &maps) != 1)
+            maps = 65530;
+        fclose(file);
+    }
+    return maps > 8192 ? (maps - 8192) / 2 : maps / 4;
+}
+
+/* Some emulators say yes to any advice: one that cannot exist must be refused for the answer to count. Under
+ * ASan the guards must show in the process's map, or the leak checker runs into them. */
+static enum stack_guard find_guard(void)
+{
+    enum stack_guard kind = STACK_GUARD_PROTECT;
+    char *page = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return kind;
+    if (!CONTEXT_ASAN && madvise(page, page_size(), 0x7ffffff) < 0 &&
+        madvise(page, page_size(), MADV_GUARD_INSTALL) == 0)
+        kind = STACK_GUARD_ADVICE;
+    munmap(page, page_size());
+    return kind;
+}
+
+void coloop__stack_set_guard(enum stack_guard guard)
+{
+    atomic_store(&guard_kind, guard);
+}
+
+static void install_guard(struct stack_pool *pool, char *slot)
+{
+    if (atomic_load(&guard_kind) == STACK_GUARD_UNKNOWN) {
+        protected_max = read_protected_max();
+        atomic_store(&guard_kind, find_guard());
+    }
+    int kind = atomic_load(&guard_kind);
+    if (kind == STACK_GUARD_ADVICE && madvise(slot, guard_size(), MADV_GUARD_INSTALL) == 0)
+        return;
+    if (kind == STACK_GUARD_PROTECT && atomic_load(&protected_guards) < protected_max &&
+        mprotect(slot, guard_size(), PROT_NONE) == 0) {
+        atomic_fetch_add(&protected_guards, 1);
+        pool->protected++;
+        return;
+    }
+    pool->unguarded++;
+}
+
+bool coloop__stack_overflowed(const struct stack *stack, const void *address)
+{
+    uintptr_t at = (uintptr_t)address, low = (uintptr_t)stack->low;
+    return at < low && at >= low - guard_size();
+}
+
+/* --- Slabs ---------------------------------------------------------------------------------------------- */
+
+size_t coloop__stack_round_size(size_t size)
+{
+    if (size > SIZE_MAX / 4)
+        return 0;
+    if (CONTEXT_ASAN)
+        size *= 4; /* its frames and interceptors are that much larger */
+    size_t page = page_size();
+    return ((size < SIZE_MIN ? SIZE_MIN : size) + page - 1) / page * page;
+}
+
+static size_t slot_size(const struct stack_pool *pool)
+{
+    return guard_size() + pool->size;
+}
+
+static void *map_slots(const struct stack_pool *pool, size_t slots)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(slots, slot_size(pool), &bytes))
+        return NULL;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (memory == MAP_FAILED)
+        return NULL;
+#ifdef MADV_NOHUGEPAGE
+    madvise(memory, bytes, MADV_NOHUGEPAGE); /* a stack is a few small pages, not two megabytes */
+#endif
+    return memory;
+}
+
+/* As many slots as there are already, or fewer where the address space is short. */
+static struct stack_slab *new_slab(struct stack_pool *pool)
+{
+    size_t slots = pool->total < SLAB_SLOTS_MIN ? SLAB_SLOTS_MIN : pool->total;
+    if (slots > SLAB_SLOTS_MAX)
+        slots = SLAB_SLOTS_MAX;
+    struct stack_slab *slab = coloop__zalloc(sizeof *slab);
+    if (!slab)
+        return NULL;
+    while (!(slab->memory = map_slots(pool, slots)) && slots > 1)
+        slots /= 2;
+    slab->slots = slots;
+    if (slab->memory && valgrind_runs())
+        slab->valgrind_ids = coloop__zalloc(slots * sizeof *slab->valgrind_ids);
+    if (!slab->memory) {
+        coloop__free(slab);
+        return NULL;
+    }
+    slab->next = pool->slabs;
+    return pool->slabs = slab;
+}
+
+/* Room in the idle list for every stack that exists, so that putting one back cannot fail. */
+static bool reserve_idle(struct stack_pool *pool)
+{
+    if (pool->total < pool->idle_capacity)
+        return true;
+    size_t capacity = pool->idle_capacity ? pool->idle_capacity * 2 : SLAB_SLOTS_MIN;
+    uintptr_t *idle = coloop__realloc(pool->idle, capacity * sizeof *idle);
+    if (!idle)
+        return false;
+    pool->idle = idle;
+    pool->idle_capacity = capacity;
+    return true;
+}
+
+static void enter_stack(void *arg)
+{
+    struct stack *stack = arg;
+    stack->pool->entry(stack);
+}
+
+/* Makes the struct at the top of the slot that ends at `high`, and lets its context be born. */
+static struct stack *make_stack(struct stack_pool *pool, struct stack *stack, char *high)
+{
+    stack->pool = pool;
+    stack->low = high - pool->size;
+    sanitizer_stack_made(&stack->context.fiber, stack->low, (size_t)((char *)stack - stack->low));
+    coloop__context_birth(&stack->context, stack->low, stack, enter_stack, stack);
+    return stack;
+}
+
+static struct stack *take_slot(struct stack_pool *pool)
+{
+    struct stack_slab *slab = pool->slabs;
+    if (!reserve_idle(pool) || ((!slab || slab->used == slab->slots) && !(slab = new_slab(pool))))
+        return NULL;
+    size_t index = slab->used++;
+    char *slot = slab->memory + index * slot_size(pool), *high = slot + slot_size(pool);
+    install_guard(pool, slot);
+    if (slab->valgrind_ids)
+        slab->valgrind_ids[index] = valgrind_stack_register(slot + guard_size(), high - 1);
+    size_t stagger = index % STAGGER_LINES * LINE;
+    uintptr_t top = ((uintptr_t)high - stagger - pool->header) & ~(uintptr_t)(LINE - 1);
+    pool->total++;
+    return make_stack(pool, (struct stack *)top, high);
+}
+
+/* --- Idle stacks ---------------------------------------------------------------------------------------- */
+
+/* The header lies in the last page of its slot. */
+static char *slot_high(const struct stack *stack)
+{
+    return (char *)(((uintptr_t)stack | (page_size() - 1)) + 1);
+}
+
+static struct stack *idle_stack(const struct stack_pool *pool, size_t i)
+{
+    return (struct stack *)(pool->idle[i] & ~(uintptr_t)NEEDS_BIRTH);
+}
+
+static inline size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+struct stack *coloop__stack_get(struct stack_pool *pool)
+{
+    if (!pool->idle_count)
+        return take_slot(pool);
+    size_t i = --pool->idle_count;
+    pool->trimmed = least(pool->trimmed, i);
+    pool->released = least(pool->released, i);
+    pool->low_water = least(pool->low_water, i);
+    struct stack *stack = idle_stack(pool, i);
+    return pool->idle[i] & NEEDS_BIRTH ? make_stack(pool, stack, slot_high(stack)) : stack;
+}
+
+void coloop__stack_put(struct stack *stack, bool unwound)
+{
+    struct stack_pool *pool = stack->pool;
+    sanitizer_stack_idle(stack->low, (size_t)((char *)stack - stack->low));
+    if (unwound)
+        sanitizer_stack_gone(&stack->context.fiber);
+    pool->idle[pool->idle_count++] = (uintptr_t)stack | (unwound ? NEEDS_BIRTH : 0);
+}
+
+static void trim_large(struct stack_pool *pool)
+{
+    size_t hot = HOT_BYTES / pool->size, end = pool->idle_count > hot ? pool->idle_count - hot : 0;
+    end = least(end, pool->trimmed + TRIM_BATCH);
+    for (; pool->trimmed < end; pool->trimmed++) {
+        struct stack *stack = idle_stack(pool, pool->trimmed);
+        if (pool->size > KEEP_BYTES)
+            madvise(stack->low, pool->size - KEEP_BYTES, MADV_DONTNEED);
+    }
+}
+
+static void release_unneeded(struct stack_pool *pool, int64_t now)
+{
+    size_t end = least(pool->low_water, pool->released + TRIM_BATCH);
+    for (; pool->released < end; pool->released++) {
+        struct stack *stack = idle_stack(pool, pool->released);
+        if (!(pool->idle[pool->released] & NEEDS_BIRTH))
+            sanitizer_stack_gone(&stack->context.fiber);
+        pool->idle[pool->released] |= NEEDS_BIRTH;
+        madvise(stack->low, pool->size, MADV_DONTNEED);
+    }
+    if (pool->released >= pool->low_water) {
+        pool->released_at = now;
+        pool->low_water = pool->idle_count;
+    }
+}
+
+void coloop__stack_trim(struct stack_pool *pool, int64_t now)
+{
+    trim_large(pool);
+    if (now - pool->released_at >= NS_PER_S)
+        release_unneeded(pool, now);
+}
+
+static void free_slab(struct stack_pool *pool, struct stack_slab *slab)
+{
+    if (slab->valgrind_ids)
+        for (size_t i = 0; i < slab->used; i++)
+            valgrind_stack_deregister(slab->valgrind_ids[i]);
+    coloop__free(slab->valgrind_ids);
+    munmap(slab->memory, slab->slots * slot_size(pool));
+    coloop__free(slab);
+}
+
+void coloop__stack_pool_free(struct stack_pool *pool)
+{
+#if CONTEXT_ASAN || CONTEXT_TSAN
+    for (size_t i = 0; i < pool->idle_count; i++)
+        if (!(pool->idle[i] & NEEDS_BIRTH))
+            sanitizer_stack_gone(&idle_stack(pool, i)->context.fiber);
+#endif
+    atomic_fetch_sub(&protected_guards, pool->protected);
+    for (struct stack_slab *slab = pool->slabs, *next; slab; slab = next) {
+        next = slab->next;
+        free_slab(pool, slab);
+    }
+    coloop__free(pool->idle);
+}
+
+size_t coloop__stack_pool_bytes(const struct stack_pool *pool)
+{
+    size_t slots = 0;
+    for (const struct stack_slab *slab = pool->slabs; slab; slab = slab->next)
+        slots += slab->slots;
+    return slots * slot_size(pool);
+}
