@@ -1,0 +1,202 @@
+/* epoll.c: the selector of Linux. */
+#ifdef __linux__
+#include "selector/selector.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#if !defined(SYS_epoll_pwait2) && defined(__NR_epoll_pwait2)
+#define SYS_epoll_pwait2 __NR_epoll_pwait2
+#endif
+
+enum { BATCH_MAX = 512 };
+
+struct selector {
+    int fd;
+    int alarm_fd;       /* -1 until there is a use for it */
+    bool no_pwait2;     /* the kernel has no epoll_pwait2, or forbids it */
+    struct epoll_event events[BATCH_MAX];
+};
+
+static struct selector *epoll_open(void)
+{
+    struct selector *s = coloop__zalloc(sizeof *s);
+    if (!s) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    s->alarm_fd = -1;
+    s->fd = epoll_create1(EPOLL_CLOEXEC);
+    if (s->fd < 0) {
+        coloop__free(s);
+        return NULL;
+    }
+    return s;
+}
+
+static void epoll_shut(struct selector *s)
+{
+    if (s->alarm_fd >= 0)
+        close(s->alarm_fd);
+    close(s->fd);
+    coloop__free(s);
+}
+
+/* The end of what the peer sends is asked for as well: it tells a reader to look again even after a short
+ * read; urgent data likewise, as a read stops short at it. */
+static uint32_t mask_of(unsigned interest)
+{
+    uint32_t mask = 0;
+    if (interest & SELECT_READ)
+        mask |= EPOLLIN | EPOLLRDHUP | EPOLLPRI;
+    if (interest & SELECT_WRITE)
+        mask |= EPOLLOUT;
+    if (interest & SELECT_EDGE)
+        mask |= EPOLLET;
+    if (interest & SELECT_ONCE)
+        mask |= EPOLLONESHOT;
+    return mask;
+}
+
+static unsigned ready_of(uint32_t mask)
+{
+    unsigned ready = 0;
+    if (mask & (EPOLLIN | EPOLLRDHUP | EPOLLPRI))
+        ready |= SELECT_READ;
+    if (mask & EPOLLOUT)
+        ready |= SELECT_WRITE;
+    if (mask & (EPOLLRDHUP | EPOLLPRI))
+        ready |= SELECT_HANGUP;
+    if (mask & (EPOLLHUP | EPOLLERR))
+        ready |= SELECT_HANGUP | SELECT_READ | SELECT_WRITE;
+    return ready;
+}
+
+static int control(struct selector *s, int op, int fd, unsigned interest, uint32_t generation)
+{
+    struct epoll_event event = {.events = mask_of(interest)};
+    event.data.u64 = (uint64_t)generation << 32 | (uint32_t)fd;
+    return epoll_ctl(s->fd, op, fd, &event) < 0 ? -errno : 0;
+}
+
+static int epoll_add(struct selector *s, int fd, unsigned interest, uint32_t generation)
+{
+    return control(s, EPOLL_CTL_ADD, fd, interest, generation);
+}
+
+static int epoll_modify(struct selector *s, int fd, unsigned interest, uint32_t generation)
+{
+    return control(s, EPOLL_CTL_MOD, fd, interest, generation);
+}
+
+static int epoll_remove(struct selector *s, int fd)
+{
+    return control(s, EPOLL_CTL_DEL, fd, 0, 0);
+}
+
+static int epoll_check(struct selector *s, int fd)
+{
+    int rc = control(s, EPOLL_CTL_ADD, fd, SELECT_ONCE, 0);
+    if (rc == 0) {
+        epoll_remove(s, fd);
+        return -ENOENT;
+    }
+    return rc == -EEXIST ? 0 : rc;
+}
+
+/* The raw call: libc's came late (glibc 2.35). The kernel wants 64-bit times here on every machine. */
+static int wait_ns(struct selector *s, int64_t timeout, int n)
+{
+#ifdef SYS_epoll_pwait2
+    struct { int64_t s, ns; } t = {timeout / NS_PER_S, timeout % NS_PER_S};
+    return (int)syscall(SYS_epoll_pwait2, s->fd, s->events, n, timeout < 0 ? NULL : &t, NULL, (size_t)0);
+#else
+    (void)s, (void)timeout, (void)n;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+/* Whole milliseconds, rounded up: early would be wrong, and rounded down would spin. */
+static int wait_ms(struct selector *s, int64_t timeout, int n)
+{
+    int64_t ms = timeout < 0 ? -1 : timeout / NS_PER_MS + (timeout % NS_PER_MS != 0);
+    return epoll_wait(s->fd, s->events, n, ms > INT32_MAX ? INT32_MAX : (int)ms);
+}
+
+static int epoll_wait_for(struct selector *s, int64_t timeout, struct selector_event *events, int n)
+{
+    int got = -1;
+    n = n < BATCH_MAX ? n : BATCH_MAX;
+    if (timeout > 0 && !s->no_pwait2) {
+        got = wait_ns(s, timeout, n);
+        s->no_pwait2 = got < 0 && (errno == ENOSYS || errno == EPERM);
+    }
+    if (timeout <= 0 || s->no_pwait2)
+        got = wait_ms(s, timeout, n);
+    for (int i = 0; i < got; i++) {
+        uint64_t data = s->events[i].data.u64;
+        events[i] = (struct selector_event){(int)(uint32_t)data, (uint32_t)(data >> 32),
+                                            ready_of(s->events[i].events)};
+    }
+    return got < 0 ? 0 : got;
+}
+
+static int watch_alarm(struct selector *s)
+{
+    return epoll_add(s, s->alarm_fd, SELECT_READ, 0);
+}
+
+static int epoll_reset(struct selector *s)
+{
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int rc = dup3(fd, s->fd, O_CLOEXEC) < 0 ? -errno : 0;
+    close(fd);
+    return rc < 0 || s->alarm_fd < 0 ? rc : watch_alarm(s);
+}
+
+static int epoll_fd(struct selector *s)
+{
+    if (s->alarm_fd < 0) {
+        s->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+        if (s->alarm_fd < 0 || watch_alarm(s) < 0)
+            return -errno;
+    }
+    return s->fd;
+}
+
+static void epoll_alarm(struct selector *s, int64_t when)
+{
+    struct itimerspec t = {0}; /* all zero would disarm: "at once" is one nanosecond after boot */
+    if (when != TIME_NEVER) {
+        t.it_value.tv_sec = when / NS_PER_S;
+        t.it_value.tv_nsec = when > 0 ? when % NS_PER_S : 1;
+    }
+    timerfd_settime(s->alarm_fd, TFD_TIMER_ABSTIME, &t, NULL);
+}
+
+const struct selector_ops coloop__selector_epoll = {
+    .name = "epoll",
+    .edge = true,
+    .open = epoll_open,
+    .close = epoll_shut,
+    .add = epoll_add,
+    .modify = epoll_modify,
+    .remove = epoll_remove,
+    .check = epoll_check,
+    .wait = epoll_wait_for,
+    .reset = epoll_reset,
+    .fd = epoll_fd,
+    .alarm = epoll_alarm,
+};
+
+#endif
