@@ -1,0 +1,136 @@
+/* call.c: scheduled calls.
+ *
+ * A handle is in one of three states: idle; in the ready queue (ready.link is linked); timed (its timer is set).
+ * Scheduling moves it from any state; the timer's expiry moves it to the ready queue; running and cancelling make
+ * it idle. Handles of calls that the user keeps no handle for are records of the loop, reused. */
+#include "base/alloc.h"
+#include "loop/core.h"
+
+#include <errno.h>
+
+enum { RECORD = 1, RECORDS_KEPT = 256 };
+
+static loop_handle_t *record_new(loop_t *loop)
+{
+    struct coloop__link *link = list_pop_front(&loop->records);
+    if (link) {
+        loop->record_count--;
+        return container_of(link, loop_handle_t, ready.link);
+    }
+    loop_handle_t *handle = coloop__zalloc(sizeof *handle);
+    if (handle)
+        handle->flags = RECORD;
+    return handle;
+}
+
+static void record_free(loop_t *loop, loop_handle_t *handle)
+{
+    if (loop->record_count < RECORDS_KEPT) {
+        loop->record_count++;
+        list_push_front(&loop->records, &handle->ready.link);
+    } else {
+        coloop__free(handle);
+    }
+}
+
+static void handle_run(struct loop__ready *item)
+{
+    loop_handle_t *handle = container_of(item, loop_handle_t, ready);
+    loop_fn *fn = handle->fn;
+    void *arg = handle->arg;
+    if (handle->flags & RECORD)
+        record_free(handle->loop, handle);
+    fn(arg);
+}
+
+static void handle_expire(struct loop__timer *timer)
+{
+    loop_handle_t *handle = container_of(timer, loop_handle_t, timer);
+    loop__ready_push(handle->loop, &handle->ready);
+}
+
+static void handle_init(loop_handle_t *handle, loop_t *loop, loop_fn *fn, void *arg)
+{
+    handle->ready.run = handle_run;
+    handle->loop = loop;
+    handle->fn = fn;
+    handle->arg = arg;
+}
+
+int loop_call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle)
+{
+    if (!fn)
+        return -EINVAL;
+    if (!handle && !(handle = record_new(loop)))
+        return -ENOMEM;
+    loop_cancel(handle);
+    handle_init(handle, loop, fn, arg);
+    loop__ready_push(loop, &handle->ready);
+    return 0;
+}
+
+/* The new timer is set before the old call is given up, so that without memory nothing has changed. */
+int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_handle_t *handle)
+{
+    if (!fn)
+        return -EINVAL;
+    loop_handle_t *target = handle ? handle : record_new(loop);
+    if (!target)
+        return -ENOMEM;
+    bool was_timed = loop__timer_is_set(&target->timer);
+    if (was_timed) /* leaves room in the heap for itself */
+        loop__timer_cancel(target->loop, &target->timer);
+    target->timer.expire = handle_expire;
+    if (loop__timer_set(loop, &target->timer, when_ns) < 0) {
+        if (!handle)
+            record_free(loop, target);
+        return -ENOMEM;
+    }
+    if (list_linked(&target->ready.link))
+        list_remove(&target->ready.link);
+    handle_init(target, loop, fn, arg);
+    return 0;
+}
+
+int loop_call_later(loop_t *loop, int64_t ms, loop_fn *fn, void *arg, loop_handle_t *handle)
+{
+    int64_t when = time_after(loop__clock(loop), ms_to_ns(ms < 0 ? 0 : ms));
+    return loop_call_at(loop, when, fn, arg, handle);
+}
+
+bool loop_cancel(loop_handle_t *handle)
+{
+    if (list_linked(&handle->ready.link)) {
+        list_remove(&handle->ready.link);
+        return true;
+    }
+    bool timed = loop__timer_is_set(&handle->timer);
+    if (timed)
+        loop__timer_cancel(handle->loop, &handle->timer);
+    return timed;
+}
+
+static void drop(loop_t *loop, struct loop__ready *item)
+{
+    if (item->run == handle_run && container_of(item, loop_handle_t, ready)->flags & RECORD)
+        coloop__free(container_of(item, loop_handle_t, ready));
+    else if (item->run != handle_run && loop->client)
+        loop->client->drop(item);
+}
+
+void loop__drop_calls(loop_t *loop)
+{
+    struct coloop__link *link;
+    list_append(&loop->ready, &loop->batch);
+    while ((link = list_pop_front(&loop->ready)))
+        drop(loop, container_of(link, struct loop__ready, link));
+    while (loop->timers.count) {
+        struct coloop__heap_node *node = heap_first(&loop->timers);
+        coloop__heap_remove(&loop->timers, node);
+        struct loop__timer *timer = container_of(node, struct loop__timer, node);
+        if (timer->expire == handle_expire)
+            drop(loop, &container_of(timer, loop_handle_t, timer)->ready);
+    }
+    while ((link = list_pop_front(&loop->records)))
+        coloop__free(container_of(link, loop_handle_t, ready.link));
+}

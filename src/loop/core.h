@@ -1,0 +1,220 @@
+/* core.h: the loop from the inside, for its own files and the layers built on it. */
+#ifndef LOOP_CORE_H
+#define LOOP_CORE_H
+
+#include "base/clock.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "selector/selector.h"
+
+#include <coloop/loop.h>
+
+#include <stdatomic.h>
+
+enum {
+    EVENTS_MAX = 256,   /* events taken from the selector at a time */
+    TURN_ITEMS_MAX = 64, /* items run, at the most, between two looks at clock and selector */
+};
+
+/* A layer above that keeps work in the loop. The loop knows it only by these calls. */
+struct loop_client {
+    void (*begin)(loop_t *), (*end)(loop_t *); /* around every run, on the running thread */
+    void (*report_stuck)(loop_t *);            /* work is left that nothing can wake: tell who */
+    int (*cancel_all)(loop_t *);               /* at close: asks all work to end; how much there was */
+    void (*force_all)(loop_t *);               /* at close: what is left did not end though nothing can wake it */
+    void (*drop)(struct loop__ready *);        /* at close: an item of the client's that will not run */
+    bool (*idle)(loop_t *);                    /* before waiting: house-keeping; true if some is left for later */
+    void (*free)(loop_t *);
+};
+
+struct loop__fd; /* fd.c */
+
+struct loop {
+    /* the pass: ready is what runs in the next one, batch what is left of the one at hand */
+    struct list ready, batch;
+    int64_t now;
+    unsigned ran_in_turn, turn_limit; /* items since the last turn, and when the next turn is due */
+    bool running, debug, closing;
+    bool exported; /* loop_fd was called */
+    struct heap timers;
+    struct clock clock;
+
+    /* fds */
+    const struct selector_ops *ops;
+    struct selector *selector;
+    struct loop__fd **fd_chunks; /* fd_chunks[fd / FD_CHUNK][fd % FD_CHUNK], or NULL */
+    int fd_chunk_count;
+    size_t fd_waits; /* waits parked on fds */
+    size_t watchers; /* readers and writers */
+    int64_t check_at; /* when fds closed behind our back are looked for again */
+    bool check_wanted; /* something ran since the last look */
+
+    /* what else keeps it running */
+    const struct loop_client *client;
+    void *client_data;
+    size_t client_work; /* tasks alive */
+    bool no_work;       /* client_work is 0, kept by the client for loop_close */
+    uint64_t slow_reported; /* slow items the client has reported itself, in debug mode */
+    size_t holds;
+
+    /* from other threads and signal handlers */
+    _Atomic(struct loop__post *) posted; /* newest first */
+    atomic_bool stop;
+    int wake_read, wake_write; /* an eventfd, twice, or a pipe */
+    struct loop__signals *signals;
+    size_t signal_handlers;
+
+    loop_exception_fn *exception_fn;
+    void *exception_arg;
+
+    struct list records; /* idle loop_handle_t of calls without a handle */
+    size_t record_count;
+
+    int64_t slow_ns;
+    uint64_t random; /* state of loop__random */
+    size_t stack_size;
+    loop_t *older; /* the thread's loop made before this one */
+    unsigned forks; /* the process's forks when it was made */
+    uint64_t passes, polls, events, runs;
+    struct selector_event event_buffer[EVENTS_MAX];
+};
+
+/* --- run.c: passes --------------------------------------------------------------------------------------- */
+
+/* Puts an item that is in no list at the end of the ready queue. */
+void loop__ready_slow(loop_t *loop);
+static inline void loop__ready_push(loop_t *loop, struct loop__ready *item)
+{
+    list_push_back(&loop->ready, &item->link);
+    if (__builtin_expect(loop->exported, 0))
+        loop__ready_slow(loop);
+}
+
+/* Runs passes until stop, or no work is left, or *done (may be NULL) becomes true: 0, 1, -EDEADLK, ... */
+int loop__run_while(loop_t *loop, const bool *done);
+
+/* --- timer.c --------------------------------------------------------------------------------------------- */
+
+/* Sets a timer that is not set. expire(timer) is called from a pass once the clock has reached `when`; the timer
+ * is not set any more then. 0 or -ENOMEM. */
+int loop__timer_set(loop_t *loop, struct loop__timer *timer, int64_t when);
+void loop__timer_cancel(loop_t *loop, struct loop__timer *timer); /* also if it is not set */
+static inline bool loop__timer_is_set(const struct loop__timer *timer)
+{
+    return timer->node.position != 0;
+}
+/* The clock read now, for deadlines: counting from the pass's beginning would make them early. */
+static inline int64_t loop__clock(const loop_t *loop)
+{
+    return clock_now(&loop->clock);
+}
+void loop__expire_timers(loop_t *loop);
+/* The next deadline; TIME_NEVER if there is none. */
+static inline int64_t loop__next_deadline(const loop_t *loop)
+{
+    return loop->timers.count ? loop->timers.entries[0].key : TIME_NEVER;
+}
+
+/* --- call.c ---------------------------------------------------------------------------------------------- */
+
+void loop__drop_calls(loop_t *loop); /* at close */
+
+/* --- fd.c: the fd table ---------------------------------------------------------------------------------- */
+
+enum { FD_CHUNK = 256 };
+
+struct loop__watcher { /* a callback for one direction; alive while fn is set */
+    struct loop__ready ready;
+    loop_fn *fn;
+    void *arg;
+};
+
+/* What the loop knows of one fd number. Zeroed: nothing. */
+struct loop__fd {
+    bool own;        /* the loop's own: edge-triggered where that exists, with ready bits that can be trusted */
+    bool registered; /* the selector knows it */
+    bool always;     /* own, but the selector refuses it: always ready */
+    bool tcp;        /* own, and a short read means that there is no more */
+    unsigned armed;  /* the interest the selector has now; 0 after SELECT_ONCE has fired */
+    unsigned ready;  /* own: directions worth a try, and SELECT_HANGUP */
+    uint32_t generation; /* of the registration */
+    struct list waits; /* of struct loop__fd_wait; made at first use */
+    struct loop__watcher *watchers[2]; /* reader, writer; allocated with the first */
+};
+
+/* One waiter, in the waiter's memory. wake(wait, ready) is called once, when some of `events` are ready or
+ * with -EBADF; the wait is over then. */
+struct loop__fd_wait {
+    struct coloop__link link;
+    int fd;
+    unsigned events;
+    void (*wake)(struct loop__fd_wait *, int ready);
+};
+
+/* The entry of fd, made if need be; NULL if out of memory or fd is negative. */
+struct loop__fd *loop__fd_get(loop_t *loop, int fd);
+/* The entry if there is one. */
+static inline struct loop__fd *loop__fd_find(const loop_t *loop, int fd)
+{
+    int chunk = fd >> 8;
+    if (fd < 0 || chunk >= loop->fd_chunk_count || !loop->fd_chunks[chunk])
+        return NULL;
+    return &loop->fd_chunks[chunk][fd & (FD_CHUNK - 1)];
+}
+
+/* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. */
+int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait);
+void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait);
+
+/* Makes a non-blocking fd the loop's own. Whoever waited for the number waited for another file: -EBADF. */
+int loop__fd_own(loop_t *loop, int fd, bool tcp);
+/* The fd is about to be closed: forgets it, and wakes its waiters with -EBADF. */
+void loop__fd_forget(loop_t *loop, int fd);
+/* Makes the selector's interest fit what is wanted of the fd. */
+int loop__fd_update(loop_t *loop, int fd, struct loop__fd *entry);
+
+void loop__fd_dispatch(loop_t *loop, const struct selector_event *events, int n);
+/* Looks for waited-for fds that were closed behind our back. */
+void loop__fd_check(loop_t *loop);
+void loop__fd_free(loop_t *loop);
+
+/* --- wake.c, signal.c ------------------------------------------------------------------------------------ */
+
+int loop__wake_open(loop_t *loop);
+void loop__wake_close(loop_t *loop);
+void loop__wake(loop_t *loop); /* any thread, any signal handler */
+void loop__wake_drain(loop_t *loop);
+void loop__posts_run(loop_t *loop); /* makes posted calls ready */
+void loop__posts_drop(loop_t *loop);
+static inline bool loop__has_posts(loop_t *loop)
+{
+    return atomic_load_explicit(&loop->posted, memory_order_relaxed) != NULL;
+}
+void loop__signals_dispatch(loop_t *loop);
+void loop__signals_free(loop_t *loop);
+
+/* --- loop.c, exception.c --------------------------------------------------------------------------------- */
+
+/* The thread's loops: the one that runs, and the newest one. */
+struct loop_thread {
+    loop_t *running, *newest;
+};
+extern _Thread_local struct loop_thread loop__thread;
+
+unsigned loop__forks(void); /* of this process, since the first loop */
+static inline bool loop__forked(const loop_t *loop)
+{
+    return loop->forks != loop__forks();
+}
+
+/* Hands a printf-like message to the exception handler. */
+void loop__report(loop_t *loop, int error, const char *where, co_task_t *task, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* A caller's bug: says so on stderr and aborts. */
+void loop__abort(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* The next pseudo-random number (xorshift64*, Vigna 2016). */
+uint64_t loop__random(loop_t *loop);
+
+#endif

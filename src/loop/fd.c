@@ -1,0 +1,324 @@
+/* fd.c owns the fd table: what the loop knows of each fd number, and who waits for it.
+ *
+ * There are two kinds of registration:
+ *   own fds      SELECT_EDGE for both directions, made when one is first waited for, kept until
+ *                loop__fd_forget. ready says which directions are worth a try; only the code that tries takes
+ *                bits away (io layer). Without edges in the selector, or while callbacks watch the fd, it is
+ *                treated as the other kind.
+ *   foreign fds  SELECT_ONCE for what the waiters want, armed at each wait; or for good (level-triggered)
+ *                while callbacks watch it.
+ *
+ * Invariants:
+ * 1. A linked wait has been armed: registered && (armed covers its events).
+ * 2. Nobody but the selector's events and loop__fd_forget ends a wait, except its owner.
+ * 3. generation changes with every registration, so that an event of a file which is gone, but kept
+ *    registered by a duplicate somewhere, is recognised. Such a ghost cannot be removed one by one. */
+#include "base/alloc.h"
+#include "loop/core.h"
+
+#include <errno.h>
+
+enum { BOTH = SELECT_READ | SELECT_WRITE };
+
+static int grow_table(loop_t *loop, int chunk)
+{
+    int count = loop->fd_chunk_count ? loop->fd_chunk_count : 4;
+    while (count <= chunk)
+        count *= 2;
+    struct loop__fd **chunks = coloop__realloc(loop->fd_chunks, (size_t)count * sizeof *chunks);
+    if (!chunks)
+        return -ENOMEM;
+    for (int i = loop->fd_chunk_count; i < count; i++)
+        chunks[i] = NULL;
+    loop->fd_chunks = chunks;
+    loop->fd_chunk_count = count;
+    return 0;
+}
+
+struct loop__fd *loop__fd_get(loop_t *loop, int fd)
+{
+    struct loop__fd *entry = loop__fd_find(loop, fd);
+    if (entry || fd < 0)
+        return entry;
+    int chunk = fd / FD_CHUNK;
+    if (chunk >= loop->fd_chunk_count && grow_table(loop, chunk) < 0)
+        return NULL;
+    loop->fd_chunks[chunk] = coloop__zalloc(FD_CHUNK * sizeof **loop->fd_chunks);
+    return loop__fd_find(loop, fd);
+}
+
+static struct list *waits_of(struct loop__fd *entry)
+{
+    if (!entry->waits.head.next)
+        list_init(&entry->waits);
+    return &entry->waits;
+}
+
+/* Ends every wait for some of `events`, telling each which of its events are ready, or the error. */
+static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
+{
+    struct list *waits = waits_of(entry);
+    for (struct coloop__link *link = waits->head.next, *next; link != &waits->head; link = next) {
+        struct loop__fd_wait *wait = container_of(link, struct loop__fd_wait, link);
+        next = link->next;
+        if (!(wait->events & events))
+            continue;
+        list_remove(link);
+        loop->fd_waits--;
+        wait->wake(wait, error ? error : (int)(wait->events & events));
+    }
+}
+
+static unsigned watched(const struct loop__fd *entry)
+{
+    return (entry->watchers[0] && entry->watchers[0]->fn ? SELECT_READ : 0) |
+           (entry->watchers[1] && entry->watchers[1]->fn ? SELECT_WRITE : 0);
+}
+
+static unsigned wanted_interest(loop_t *loop, struct loop__fd *entry)
+{
+    unsigned watching = watched(entry), waiting = 0;
+    if (entry->own && !watching && loop->ops->edge)
+        return BOTH | SELECT_EDGE;
+    list_for_each(link, waits_of(entry))
+        waiting |= container_of(link, struct loop__fd_wait, link)->events;
+    if (watching)
+        return watching | waiting;
+    return waiting ? waiting | SELECT_ONCE : 0;
+}
+
+/* Registers an fd the selector should not know. If it does, it is a registration of ours that was forgotten
+ * with the number while its file lived on. */
+static int register_fd(loop_t *loop, int fd, struct loop__fd *entry, unsigned interest)
+{
+    entry->generation++;
+    int rc = loop->ops->add(loop->selector, fd, interest, entry->generation);
+    if (rc == -EEXIST)
+        rc = loop->ops->modify(loop->selector, fd, interest, entry->generation);
+    entry->registered = rc == 0;
+    return rc;
+}
+
+int loop__fd_update(loop_t *loop, int fd, struct loop__fd *entry)
+{
+    unsigned interest = wanted_interest(loop, entry);
+    if (interest == entry->armed || (!interest && !entry->registered))
+        return 0;
+    int rc = -ENOENT;
+    if (!interest) {
+        loop->ops->remove(loop->selector, fd); /* or the file is gone, which is as good */
+        entry->registered = false;
+        entry->armed = 0;
+        return 0;
+    }
+    if (entry->registered)
+        rc = loop->ops->modify(loop->selector, fd, interest, entry->generation);
+    if (rc == -ENOENT)
+        rc = register_fd(loop, fd, entry, interest);
+    entry->armed = rc == 0 ? interest : 0;
+    entry->always = rc == -EPERM && entry->own;
+    return rc;
+}
+
+/* A foreign fd that is registered and waited for already may be another file by now: those who wait for
+ * the old one are told before the new wait begins. */
+static void notice_reuse(loop_t *loop, int fd, struct loop__fd *entry)
+{
+    if (!entry->registered || list_empty(waits_of(entry)) || !loop->ops->check)
+        return;
+    int rc = loop->ops->check(loop->selector, fd);
+    if (rc == 0)
+        return;
+    entry->registered = false;
+    entry->armed = 0;
+    wake_waits(loop, entry, BOTH, -EBADF);
+}
+
+int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait)
+{
+    if (wait->fd < 0)
+        return -EBADF;
+    struct loop__fd *entry = loop__fd_get(loop, wait->fd);
+    if (!entry)
+        return -ENOMEM;
+    if (entry->always)
+        return -EPERM;
+    if (!entry->own)
+        notice_reuse(loop, wait->fd, entry);
+    list_push_back(waits_of(entry), &wait->link);
+    int rc = loop__fd_update(loop, wait->fd, entry);
+    if (rc < 0)
+        list_remove(&wait->link);
+    else
+        loop->fd_waits++;
+    return rc;
+}
+
+/* The registration may stay armed for nobody: one event that wakes nobody costs less than a system call now. */
+void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait)
+{
+    list_remove(&wait->link);
+    loop->fd_waits--;
+}
+
+int loop__fd_own(loop_t *loop, int fd, bool tcp)
+{
+    struct loop__fd *entry = loop__fd_get(loop, fd);
+    if (!entry)
+        return -ENOMEM;
+    loop__fd_forget(loop, fd);
+    entry->own = true;
+    entry->tcp = tcp;
+    entry->ready = BOTH;
+    return 0;
+}
+
+static void drop_watcher(loop_t *loop, struct loop__watcher *watcher)
+{
+    if (!watcher)
+        return;
+    if (watcher->fn)
+        loop->watchers--;
+    if (list_linked(&watcher->ready.link))
+        list_remove(&watcher->ready.link);
+    coloop__free(watcher);
+}
+
+void loop__fd_forget(loop_t *loop, int fd)
+{
+    struct loop__fd *entry = loop__fd_find(loop, fd);
+    if (!entry)
+        return;
+    if (entry->registered && !loop->ops->edge) /* a selector that knows numbers must be told */
+        loop->ops->remove(loop->selector, fd);
+    entry->own = entry->always = entry->registered = entry->tcp = false;
+    entry->armed = entry->ready = 0;
+    for (int i = 0; i < 2; i++) {
+        drop_watcher(loop, entry->watchers[i]);
+        entry->watchers[i] = NULL;
+    }
+    wake_waits(loop, entry, BOTH, -EBADF);
+}
+
+/* --- Events ---------------------------------------------------------------------------------------------- */
+
+static void push_watchers(loop_t *loop, struct loop__fd *entry, unsigned ready)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct loop__watcher *watcher = entry->watchers[i];
+        if (watcher && watcher->fn && ready & (SELECT_READ << i) && !list_linked(&watcher->ready.link))
+            loop__ready_push(loop, &watcher->ready);
+    }
+}
+
+/* The selector cannot or does not watch the fd any more. */
+static void lose(loop_t *loop, int fd, struct loop__fd *entry, int error)
+{
+    entry->registered = false;
+    entry->armed = 0;
+    wake_waits(loop, entry, BOTH, error);
+    if (!watched(entry))
+        return;
+    for (int i = 0; i < 2; i++) {
+        drop_watcher(loop, entry->watchers[i]);
+        entry->watchers[i] = NULL;
+    }
+    loop__report(loop, error, NULL, NULL, "fd %d is not watched any more: it was closed before "
+                 "loop_remove_reader or loop_remove_writer", fd);
+}
+
+static void dispatch_one(loop_t *loop, struct loop__fd *entry, const struct selector_event *event)
+{
+    unsigned ready = event->ready;
+    entry->ready |= ready & (BOTH | SELECT_HANGUP);
+    if (entry->armed & SELECT_ONCE)
+        entry->armed = 0;
+    if (ready & SELECT_INVALID) {
+        lose(loop, event->fd, entry, -EBADF);
+        return;
+    }
+    push_watchers(loop, entry, ready);
+    if (entry->waits.head.next)
+        wake_waits(loop, entry, ready & BOTH, 0);
+    if (!(entry->armed & SELECT_EDGE)) {
+        int rc = loop__fd_update(loop, event->fd, entry);
+        if (rc < 0)
+            lose(loop, event->fd, entry, rc);
+    }
+}
+
+/* The selector reports a file that was closed here and lives on elsewhere. It can only be got rid of by
+ * registering everything anew. */
+static void exorcise(loop_t *loop)
+{
+    if (loop->ops->reset(loop->selector) < 0)
+        return; /* out of fds: until the next ghost */
+    loop->ops->add(loop->selector, loop->wake_read, SELECT_READ, 0);
+    for (int fd = 0; fd < loop->fd_chunk_count * FD_CHUNK; fd++) {
+        struct loop__fd *entry = loop__fd_find(loop, fd);
+        if (!entry || !entry->registered)
+            continue;
+        unsigned interest = entry->armed;
+        int rc = interest ? register_fd(loop, fd, entry, interest) : 0;
+        if (!interest)
+            entry->registered = false;
+        else if (rc < 0)
+            lose(loop, fd, entry, rc);
+    }
+}
+
+void loop__fd_dispatch(loop_t *loop, const struct selector_event *events, int n)
+{
+    bool ghosts = false;
+    for (int i = 0; i < n; i++) {
+        if (events[i].fd == loop->wake_read) {
+            loop__wake_drain(loop);
+            continue;
+        }
+        struct loop__fd *entry = loop__fd_find(loop, events[i].fd);
+        if (entry && entry->registered && entry->generation == events[i].generation)
+            dispatch_one(loop, entry, &events[i]);
+        else if (events[i].generation) /* generation 0 is the selector's own */
+            ghosts = true;
+    }
+    if (ghosts)
+        exorcise(loop);
+}
+
+/* --- Fds closed behind our back -------------------------------------------------------------------------- */
+
+static void check_entry(loop_t *loop, int fd, struct loop__fd *entry)
+{
+    if (!entry->registered || (list_empty(waits_of(entry)) && !watched(entry)))
+        return;
+    if (loop->ops->check(loop->selector, fd) == 0)
+        return;
+    entry->own = false;
+    lose(loop, fd, entry, -EBADF);
+}
+
+/* Costs a system call for each fd that is waited for: done rarely enough to be a thousandth of the time. */
+void loop__fd_check(loop_t *loop)
+{
+    enum { INTERVAL_MIN = 100 * NS_PER_MS, SHARE = 1000 };
+    loop->check_wanted = false;
+    if (!loop->ops->check || !(loop->fd_waits + loop->watchers))
+        return;
+    int64_t start = clock_real_now();
+    for (int chunk = 0; chunk < loop->fd_chunk_count; chunk++)
+        for (int i = 0; loop->fd_chunks[chunk] && i < FD_CHUNK; i++)
+            check_entry(loop, chunk * FD_CHUNK + i, &loop->fd_chunks[chunk][i]);
+    int64_t end = clock_real_now(), pause = (end - start) * SHARE;
+    loop->check_at = end + (pause > INTERVAL_MIN ? pause : INTERVAL_MIN);
+}
+
+void loop__fd_free(loop_t *loop)
+{
+    for (int chunk = 0; chunk < loop->fd_chunk_count; chunk++) {
+        for (int i = 0; loop->fd_chunks[chunk] && i < FD_CHUNK; i++)
+            for (int k = 0; k < 2; k++)
+                drop_watcher(loop, loop->fd_chunks[chunk][i].watchers[k]);
+        coloop__free(loop->fd_chunks[chunk]);
+    }
+    coloop__free(loop->fd_chunks);
+}

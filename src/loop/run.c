@@ -1,0 +1,258 @@
+/* run.c: how the loop goes round.
+ *
+ * A pass runs what was in the ready queue when it began. Between passes, when nothing is ready or enough items
+ * have run, comes a turn: the selector is asked (waiting if nothing is ready), the clock is read, and events,
+ * posted calls, signals and timers make work ready, in this order: an event beats a deadline of the same moment.
+ *
+ * Looking at clock and selector costs a hundred times a switch, so a turn comes only after turn_limit items: as
+ * many as took about TURN_NS last time, at most TURN_ITEMS_MAX. Slow items mean a turn after each pass. */
+#include "loop/core.h"
+
+#include <errno.h>
+
+enum { TURN_NS = 50000 };
+
+void loop_stop(loop_t *loop)
+{
+    atomic_store(&loop->stop, true);
+    loop__wake(loop);
+}
+
+static bool can_wake(loop_t *loop)
+{
+    return !list_empty(&loop->ready) || loop->timers.count || loop->fd_waits || loop->watchers || loop->holds ||
+           loop__has_posts(loop);
+}
+
+static bool has_work(loop_t *loop)
+{
+    return loop->client_work || can_wake(loop);
+}
+
+/* --- A turn ---------------------------------------------------------------------------------------------- */
+
+static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
+{
+    int64_t took = loop->now - last_turn;
+    unsigned ran = loop->ran_in_turn, limit = TURN_ITEMS_MAX;
+    if (ran && took > 0 && took / ran > TURN_NS / TURN_ITEMS_MAX)
+        limit = (unsigned)(TURN_NS / (took / ran)) + 1;
+    loop->turn_limit = limit > loop->turn_limit * 2 ? loop->turn_limit * 2 : limit;
+    loop->ran_in_turn = 0;
+}
+
+/* Does what is best done while there is nothing else to do; shortens the wait if more of it is due later. */
+static int64_t do_chores(loop_t *loop, int64_t timeout)
+{
+    int64_t limit = TIME_NEVER;
+    if (loop->client && loop->client->idle(loop))
+        limit = NS_PER_S;
+    if (loop->check_wanted && loop->fd_waits + loop->watchers && loop->ops->check) {
+        int64_t left = loop->clock.is_virtual ? 0 : loop->check_at - loop->now;
+        if (left <= 0)
+            loop__fd_check(loop);
+        else if (left < limit)
+            limit = left;
+    }
+    if (!list_empty(&loop->ready))
+        return 0;
+    return timeout < 0 || timeout > limit ? (limit == TIME_NEVER ? timeout : limit) : timeout;
+}
+
+/* How long to wait, where the caller allows `timeout` (negative: for ever). */
+static int64_t time_to_wait(loop_t *loop, int64_t timeout)
+{
+    int64_t deadline = loop__next_deadline(loop);
+    if (deadline == TIME_NEVER)
+        return timeout;
+    int64_t left = deadline > loop->now ? deadline - loop->now : 0;
+    return timeout < 0 || left < timeout ? left : timeout;
+}
+
+static int poll_events(loop_t *loop, int64_t timeout)
+{
+    int n = loop->ops->wait(loop->selector, timeout, loop->event_buffer, EVENTS_MAX);
+    loop->polls++;
+    loop->events += (uint64_t)n;
+    return n;
+}
+
+/* The virtual clock jumps to where the real one would have waited for; with nothing to jump to, it waits. */
+static int poll_virtually(loop_t *loop, int64_t timeout)
+{
+    int n = poll_events(loop, 0);
+    if (n || loop__has_posts(loop) || timeout == 0)
+        return n;
+    if (timeout < 0)
+        return poll_events(loop, -1);
+    loop->clock.virtual_now = time_after(loop->clock.virtual_now, timeout);
+    return 0;
+}
+
+static void turn(loop_t *loop, int64_t timeout)
+{
+    int64_t last_turn = loop->now;
+    if (timeout && list_empty(&loop->ready) && !loop__has_posts(loop)) {
+        loop->now = loop__clock(loop);
+        timeout = time_to_wait(loop, timeout);
+        int64_t wait = timeout ? do_chores(loop, timeout) : 0;
+        timeout = loop->clock.is_virtual && wait ? timeout : wait;
+    } else {
+        timeout = 0;
+    }
+    int n = loop->clock.is_virtual ? poll_virtually(loop, timeout) : poll_events(loop, timeout);
+    loop->now = loop__clock(loop);
+    adapt_turn_limit(loop, timeout ? loop->now : last_turn);
+    loop__fd_dispatch(loop, loop->event_buffer, n);
+    if (loop__has_posts(loop))
+        loop__posts_run(loop);
+    if (loop->signals)
+        loop__signals_dispatch(loop);
+    loop__expire_timers(loop);
+}
+
+/* --- A pass ---------------------------------------------------------------------------------------------- */
+
+static void report_slow(loop_t *loop, struct loop__ready *item, int64_t took)
+{
+    loop__report(loop, 0, NULL, NULL, "slow: the callback of item %p ran for %lld ms without a pause",
+                 (void *)item, (long long)(took / NS_PER_MS));
+}
+
+/* In debug mode each item is timed. Tasks report for themselves, as they know where they were. */
+static void run_timed(loop_t *loop, struct loop__ready *item)
+{
+    uint64_t runs_of_client = loop->slow_reported;
+    int64_t start = clock_real_now();
+    item->run(item);
+    int64_t took = clock_real_now() - start;
+    if (took > loop->slow_ns && runs_of_client == loop->slow_reported)
+        report_slow(loop, item, took);
+}
+
+static void run_pass(loop_t *loop)
+{
+    struct coloop__link *link;
+    list_append(&loop->batch, &loop->ready);
+    loop->passes++;
+    loop->check_wanted = true;
+    while ((link = list_pop_front(&loop->batch))) {
+        struct loop__ready *item = container_of(link, struct loop__ready, link);
+        loop->ran_in_turn++;
+        if (__builtin_expect(loop->debug, 0))
+            run_timed(loop, item);
+        else
+            item->run(item);
+    }
+}
+
+/* --- Runs ------------------------------------------------------------------------------------------------ */
+
+static int begin(loop_t *loop)
+{
+    if (loop->running || loop__thread.running)
+        return -EBUSY;
+    if (loop__forked(loop))
+        return -ECHILD;
+    loop->running = true;
+    loop__thread.running = loop;
+    loop->now = loop__clock(loop);
+    loop->ran_in_turn = loop->turn_limit = 1; /* the first turn comes at once */
+    if (loop->exported)
+        loop->ops->alarm(loop->selector, TIME_NEVER);
+    if (loop->client)
+        loop->client->begin(loop);
+    return 0;
+}
+
+/* Lets the exported fd tell a foreign loop when we have work. */
+static void arm_export(loop_t *loop)
+{
+    bool now = !list_empty(&loop->ready);
+    loop->ops->alarm(loop->selector, now ? 0 : loop__next_deadline(loop));
+}
+
+void loop__ready_slow(loop_t *loop)
+{
+    if (!loop->running)
+        arm_export(loop);
+}
+
+static void end(loop_t *loop)
+{
+    if (loop->client)
+        loop->client->end(loop);
+    loop->running = false;
+    loop__thread.running = NULL;
+    if (loop->exported)
+        arm_export(loop);
+}
+
+/* What to do when nothing is ready: 1: wait; 0: there is nothing to wait for; -EDEADLK: or never will be. */
+static int judge(loop_t *loop)
+{
+    if (can_wake(loop))
+        return 1;
+    if (!loop->client_work)
+        return 0;
+    return loop->signal_handlers ? 1 : -EDEADLK;
+}
+
+static int run_passes(loop_t *loop, const bool *done)
+{
+    while (!done || !*done) {
+        if (list_empty(&loop->ready)) {
+            int verdict = judge(loop);
+            if (verdict <= 0)
+                return verdict;
+            turn(loop, atomic_load(&loop->stop) ? 0 : -1);
+        } else if (loop->ran_in_turn >= loop->turn_limit) {
+            turn(loop, 0);
+        }
+        run_pass(loop);
+        if (atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
+            atomic_store(&loop->stop, false);
+            return has_work(loop);
+        }
+    }
+    return 0;
+}
+
+int loop__run_while(loop_t *loop, const bool *done)
+{
+    int rc = begin(loop);
+    if (rc < 0)
+        return rc;
+    rc = run_passes(loop, done);
+    if (rc == -EDEADLK && !loop->closing)
+        loop->client->report_stuck(loop);
+    end(loop);
+    return rc;
+}
+
+int loop_run(loop_t *loop)
+{
+    return loop__run_while(loop, NULL);
+}
+
+int loop_run_once(loop_t *loop, int64_t timeout_ms)
+{
+    int rc = begin(loop);
+    if (rc < 0)
+        return rc;
+    turn(loop, ms_to_ns(timeout_ms));
+    run_pass(loop);
+    atomic_store(&loop->stop, false);
+    end(loop);
+    return has_work(loop);
+}
+
+int loop_fd(loop_t *loop)
+{
+    int fd = loop->ops->fd(loop->selector);
+    if (fd >= 0 && !loop->exported) {
+        loop->exported = true;
+        loop__ready_slow(loop);
+    }
+    return fd;
+}

@@ -1,0 +1,169 @@
+/* signal.c: signals as calls in the loop.
+ *
+ * Signals belong to the process, so this is the one place with shared state: a count of arrivals a signal,
+ * which the handler advances and each loop compares with what it has seen; and the wake fds of the loops that
+ * listen. The handler only touches atomics and writes. A loop that stops listening waits until no handler is
+ * at work, so that none writes to its fd once that is closed.
+ *
+ * Invariant: our handler is installed for a signal exactly while users[signo] > 0. */
+#include "base/alloc.h"
+#include "loop/core.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+enum { SIGNALS = 65, LISTENERS = 64 };
+
+struct handler {
+    struct loop__ready ready;
+    loop_fn *fn; /* NULL: none */
+    void *arg;
+    unsigned seen;
+};
+
+struct loop__signals {
+    int listener; /* index of the loop's place */
+    struct handler handlers[SIGNALS];
+};
+
+static atomic_uint arrivals[SIGNALS];
+static _Atomic(loop_t *) listeners[LISTENERS];
+static atomic_int at_work; /* handlers running, on whatever thread */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for the next two, and taking a listener's place */
+static unsigned users[SIGNALS];
+static struct sigaction before[SIGNALS];
+
+static void on_signal(int signo)
+{
+    atomic_fetch_add(&at_work, 1);
+    atomic_fetch_add(&arrivals[signo], 1);
+    for (int i = 0; i < LISTENERS; i++) {
+        loop_t *loop = atomic_load(&listeners[i]);
+        if (loop)
+            loop__wake(loop);
+    }
+    atomic_fetch_sub(&at_work, 1);
+}
+
+static int install(int signo)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigfillset(&action.sa_mask);
+    pthread_mutex_lock(&lock);
+    int rc = users[signo] || sigaction(signo, &action, &before[signo]) == 0 ? 0 : -errno;
+    users[signo] += rc == 0;
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
+static void uninstall(int signo)
+{
+    pthread_mutex_lock(&lock);
+    if (--users[signo] == 0)
+        sigaction(signo, &before[signo], NULL);
+    pthread_mutex_unlock(&lock);
+}
+
+static int listen_as(loop_t *loop)
+{
+    int place = -EAGAIN;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < LISTENERS && place < 0; i++)
+        if (!atomic_load(&listeners[i]))
+            atomic_store(&listeners[place = i], loop);
+    pthread_mutex_unlock(&lock);
+    return place;
+}
+
+static int open_signals(loop_t *loop)
+{
+    if (loop->signals)
+        return 0;
+    struct loop__signals *signals = coloop__zalloc(sizeof *signals);
+    if (!signals)
+        return -ENOMEM;
+    signals->listener = listen_as(loop);
+    if (signals->listener < 0) {
+        coloop__free(signals);
+        return -EAGAIN;
+    }
+    loop->signals = signals;
+    return 0;
+}
+
+static bool can_be_handled(int signo)
+{
+    switch (signo) {
+    case SIGKILL: case SIGSTOP: case SIGSEGV: case SIGBUS: case SIGFPE: case SIGILL:
+        return false;
+    default:
+        return signo > 0 && signo < SIGNALS;
+    }
+}
+
+static void handler_run(struct loop__ready *item)
+{
+    struct handler *handler = container_of(item, struct handler, ready);
+    handler->fn(handler->arg);
+}
+
+int loop_add_signal_handler(loop_t *loop, int signo, loop_fn *fn, void *arg)
+{
+    if (!fn || !can_be_handled(signo))
+        return -EINVAL;
+    int rc = open_signals(loop);
+    if (rc < 0)
+        return rc;
+    struct handler *handler = &loop->signals->handlers[signo];
+    if (!handler->fn) {
+        handler->seen = atomic_load(&arrivals[signo]);
+        if ((rc = install(signo)) < 0)
+            return rc;
+        loop->signal_handlers++;
+    }
+    handler->ready.run = handler_run;
+    handler->fn = fn;
+    handler->arg = arg;
+    return 0;
+}
+
+int loop_remove_signal_handler(loop_t *loop, int signo)
+{
+    if (!loop->signals || signo <= 0 || signo >= SIGNALS || !loop->signals->handlers[signo].fn)
+        return 0;
+    struct handler *handler = &loop->signals->handlers[signo];
+    uninstall(signo);
+    handler->fn = NULL;
+    loop->signal_handlers--;
+    if (list_linked(&handler->ready.link))
+        list_remove(&handler->ready.link);
+    return 1;
+}
+
+void loop__signals_dispatch(loop_t *loop)
+{
+    for (int signo = 1; signo < SIGNALS; signo++) {
+        struct handler *handler = &loop->signals->handlers[signo];
+        unsigned now = handler->fn ? atomic_load(&arrivals[signo]) : 0;
+        if (!handler->fn || now == handler->seen)
+            continue;
+        handler->seen = now;
+        if (!list_linked(&handler->ready.link))
+            loop__ready_push(loop, &handler->ready);
+    }
+}
+
+void loop__signals_free(loop_t *loop)
+{
+    if (!loop->signals)
+        return;
+    for (int signo = 1; signo < SIGNALS; signo++)
+        loop_remove_signal_handler(loop, signo);
+    atomic_store(&listeners[loop->signals->listener], NULL);
+    while (atomic_load(&at_work))
+        sched_yield();
+    coloop__free(loop->signals);
+}

@@ -1,0 +1,135 @@
+/* wake.c: how other threads and signal handlers reach the loop.
+ *
+ * Posted calls are a lock-free stack (Treiber 1986), newest first, which the loop takes whole and reverses.
+ * Whoever pushes onto an empty stack writes to the wake fd: one write for a burst. */
+#include "base/alloc.h"
+#include "loop/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/eventfd.h>
+#endif
+
+struct loop__post {
+    struct loop__ready ready;
+    struct loop__post *next;
+    loop_fn *fn;
+    void *arg;
+};
+
+static int open_wake_fds(loop_t *loop)
+{
+#ifdef __linux__
+    loop->wake_read = loop->wake_write = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return loop->wake_read < 0 ? -errno : 0;
+#else
+    int fds[2];
+    if (pipe(fds) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++) {
+        fcntl(fds[i], F_SETFL, O_NONBLOCK);
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+    }
+    loop->wake_read = fds[0];
+    loop->wake_write = fds[1];
+    return 0;
+#endif
+}
+
+int loop__wake_open(loop_t *loop)
+{
+    int rc = open_wake_fds(loop);
+    if (rc < 0)
+        return rc;
+    rc = loop->ops->add(loop->selector, loop->wake_read, SELECT_READ, 0);
+    if (rc < 0)
+        loop__wake_close(loop);
+    return rc;
+}
+
+void loop__wake_close(loop_t *loop)
+{
+    if (loop->wake_write != loop->wake_read)
+        close(loop->wake_write);
+    close(loop->wake_read);
+}
+
+void loop__wake(loop_t *loop)
+{
+    static const uint64_t one = 1;
+    int saved = errno;
+    while (write(loop->wake_write, &one, sizeof one) < 0 && errno == EINTR)
+        ; /* EAGAIN is fine: it is readable already */
+    errno = saved;
+}
+
+void loop__wake_drain(loop_t *loop)
+{
+    uint64_t drain[16];
+    size_t size = loop->wake_read == loop->wake_write ? sizeof drain[0] : sizeof drain;
+    while (read(loop->wake_read, drain, size) == (ssize_t)sizeof drain)
+        ;
+}
+
+int loop_call_soon_threadsafe(loop_t *loop, loop_fn *fn, void *arg)
+{
+    if (!fn)
+        return -EINVAL;
+    struct loop__post *post = coloop__zalloc(sizeof *post);
+    if (!post)
+        return -ENOMEM;
+    post->fn = fn;
+    post->arg = arg;
+    struct loop__post *head = atomic_load_explicit(&loop->posted, memory_order_relaxed);
+    do
+        post->next = head;
+    while (!atomic_compare_exchange_weak(&loop->posted, &head, post));
+    if (!head)
+        loop__wake(loop);
+    return 0;
+}
+
+static void post_run(struct loop__ready *item)
+{
+    struct loop__post *post = container_of(item, struct loop__post, ready);
+    loop_fn *fn = post->fn;
+    void *arg = post->arg;
+    coloop__free(post);
+    fn(arg);
+}
+
+static struct loop__post *take_in_order(loop_t *loop)
+{
+    struct loop__post *post = atomic_exchange(&loop->posted, NULL), *first = NULL;
+    while (post) {
+        struct loop__post *next = post->next;
+        post->next = first;
+        first = post;
+        post = next;
+    }
+    return first;
+}
+
+void loop__posts_run(loop_t *loop)
+{
+    for (struct loop__post *post = take_in_order(loop); post; post = post->next) {
+        post->ready.run = post_run;
+        loop__ready_push(loop, &post->ready);
+    }
+}
+
+/* Posted calls and those already made ready. */
+void loop__posts_drop(loop_t *loop)
+{
+    loop__posts_run(loop);
+    for (struct coloop__link *link = loop->ready.head.next, *next; link != &loop->ready.head; link = next) {
+        struct loop__ready *item = container_of(link, struct loop__ready, link);
+        next = link->next;
+        if (item->run != post_run)
+            continue;
+        list_remove(link);
+        coloop__free(container_of(item, struct loop__post, ready));
+    }
+}
