@@ -1,0 +1,211 @@
+/* core.h: tasks from the inside, and the one way to suspend: a task parks, and is woken.
+ *
+ * A suspending call looks like this:
+ *
+ *     co_task_t *task = co__current;
+ *     int rc = co__check(task);                      outside a coroutine, interrupted, fairness
+ *     if (rc < 0)
+ *         return rc;
+ *     ... try to do it at once ...
+ *     struct co__wait wait = {.task = task, .undo = ...};
+ *     ... put the wait where somebody will find it and call co__wake(&wait, value) ...
+ *     return co__park(task, &wait, "co_event_wait", where);
+ */
+#ifndef TASK_CORE_H
+#define TASK_CORE_H
+
+#include "context/stack.h"
+#include "loop/core.h"
+
+#include <coloop/error.h>
+#include <coloop/scope.h>
+#include <coloop/task.h>
+
+#include <errno.h>
+
+enum co__state {
+    CO__READY,   /* in the ready queue; also before its first run */
+    CO__RUNNING, /* co__current */
+    CO__PARKED,  /* its waits are where they will be found */
+    CO__DONE,    /* result is valid; kept for its handles */
+};
+
+enum { CO__CALLS_MAX = 64 }; /* calls that succeed at once before a task has to give way */
+
+/* One thing that a parked task waits for, on its stack. */
+struct co__wait {
+    co_task_t *task;
+    void (*undo)(struct co__wait *); /* takes it away from where it waits; NULL: nothing to do */
+    struct co__wait *next;           /* the task's other waits, or NULL */
+    int value;                       /* as given to co__wake */
+};
+
+/* What a parked task waits for, for people. */
+enum co__subject { CO__NOTHING, CO__FD, CO__TASK, CO__TASKS, CO__TIME, CO__OBJECT };
+struct co__reason {
+    const char *call;  /* "co_read" */
+    const char *where; /* "file.c:12" */
+    enum co__subject subject;
+    int fd;
+    unsigned events;
+    int64_t number;     /* CO__TIME: when; CO__TASKS: how many */
+    const void *object; /* CO__TASK, CO__OBJECT */
+};
+
+/* Told once, when a task is done; lives in the memory of who wants to know. */
+struct co__observer {
+    struct coloop__link link;
+    void (*done)(struct co__observer *, co_task_t *);
+};
+
+struct co__error { /* shared by the tasks it travels through */
+    co_error_t public;
+    unsigned references;
+    char text[];
+};
+
+struct scheduler;
+
+struct co_task {
+    struct stack stack; /* must be first: the stack pool makes tasks by making stacks */
+
+    /* switching */
+    struct loop__ready ready;
+    struct scheduler *scheduler;
+    loop_t *loop;
+    enum co__state state;
+    int interrupt; /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
+    int budget;    /* calls that may still succeed at once */
+
+    /* while parked, and after it until the next park */
+    struct co__wait *waits;
+    struct co__wait *winner; /* the wait that was woken; NULL if it was interrupted */
+    int code;                /* 0, or why it was interrupted */
+    int64_t since;
+    struct co__reason reason;
+
+    /* scopes and frames */
+    co_scope_t *scope; /* the innermost; the outermost is root */
+    co_scope_t root;
+    struct co__frame *frames;
+    unsigned order; /* of the last scope that was cancelled or expired */
+
+    /* who it is */
+    co_fn *fn;
+    void *arg;
+    const char *name, *spawned_at;
+    uint64_t id, parent;
+    struct coloop__link link; /* in scheduler->tasks, then in scheduler->held */
+
+    /* its end */
+    int result;
+    bool done, observed;
+    bool ending;              /* being ended by force */
+    bool unwound;             /* ended by a throw, its stack is to be born anew */
+    unsigned ignored;         /* calls that returned a cancellation while the loop was closing */
+    unsigned references;
+    struct list observers;
+    const co_task_t *awaiting; /* what it is parked for in co_await_task */
+    struct co__error *error;
+};
+
+struct size_pool { /* stacks of an unusual size */
+    struct stack_pool pool;
+    struct size_pool *next;
+};
+
+/* A loop's tasks: its loop->client_data. */
+struct scheduler {
+    struct context context; /* of the loop itself, while a task runs */
+    loop_t *loop;
+    co_task_t *finished; /* gave way for the last time, to be reaped by the loop's stack */
+    struct list tasks;   /* that are not done, in the order of spawning */
+    struct list held;    /* that are done, and have handles */
+    struct stack_pool pool;
+    struct size_pool *size_pools;
+    uint64_t last_id;
+    size_t peak;
+    bool forcing; /* closing, and what is left has to go */
+    bool told_unguarded;
+    void *alternate_stack; /* for SIGSEGV, while the loop runs */
+};
+
+extern _Thread_local co_task_t *co__current;
+
+/* --- scheduler.c ----------------------------------------------------------------------------------------- */
+
+/* The loop's scheduler, made at first use; NULL if out of memory. */
+struct scheduler *co__scheduler(loop_t *loop);
+/* Calls fn for each pool of the scheduler. */
+void co__each_pool(struct scheduler *, void (*fn)(struct stack_pool *, void *), void *arg);
+/* A stack of the given size (0: the loop's usual), or NULL with errno. */
+struct stack *co__stack(struct scheduler *, size_t size);
+extern const struct loop_client co__client;
+
+/* --- switch.c -------------------------------------------------------------------------------------------- */
+
+/* What every stack of a scheduler runs. */
+void co__stack_main(struct stack *stack);
+/* Runs a task that is ready, from the loop's stack, until it gives way. */
+void co__resume(co_task_t *task);
+void co__run_item(struct loop__ready *item); /* the same, as an item of the ready queue */
+/* Puts a task at the end of the ready queue. */
+void co__make_ready(co_task_t *task);
+/* Ends the running task, on its own stack. With unwound, frames are left on the stack: it does not return. */
+void co__finish(co_task_t *task, int result, bool unwound);
+void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
+/* Lets the running task, which is in the ready queue or will be woken, give way. */
+void co__give_way(co_task_t *task);
+
+/* --- park.c ---------------------------------------------------------------------------------------------- */
+
+int co__check_slow(co_task_t *task);
+static inline int co__check(co_task_t *task)
+{
+    if (__builtin_expect(!task || task->interrupt || --task->budget <= 0, 0))
+        return co__check_slow(task);
+    return 0;
+}
+
+/* Parks the running task until one of its waits is woken: 0, with task->winner; or until it is interrupted:
+ * -ECANCELED, -ETIMEDOUT; all waits are undone then. -ENOMEM: a deadline could not be set, likewise. */
+int co__park(co_task_t *task, struct co__wait *waits, const struct co__reason *reason);
+/* Wakes the task of a wait that the caller has taken away from where it waited; the others are undone. */
+void co__wake(struct co__wait *wait, int value);
+/* Wakes a parked task with a code, undoing all its waits. */
+void co__interrupt(co_task_t *task, int code);
+
+/* --- scope.c, error.c ------------------------------------------------------------------------------------ */
+
+/* Sets the timers of the scopes a parking task is in. 0 or -ENOMEM. */
+int co__arm_scopes(co_task_t *task);
+/* Lets cancellations and deadlines through, wherever the task is. */
+void co__lift_shields(co_task_t *task);
+/* The task's root scope, with nothing in it. */
+void co__scopes_init(co_task_t *task);
+void co__error_release(struct co__error *error);
+/* Makes the error of `from` the one of `to` as well. */
+void co__error_share(co_task_t *to, const co_task_t *from);
+/* Leaves everything that was entered, innermost first, and goes to the nearest co_try or ends the task. */
+void co__unwind(co_task_t *task, int err) __attribute__((noreturn));
+/* The same past every co_try, to the task's end. */
+void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
+
+/* --- task.c, join.c, describe.c, overflow.c -------------------------------------------------------------- */
+
+/* The loop's part in a task's end: everybody is told. */
+void co__reap(co_task_t *task);
+/* At close: what is held of tasks that are done goes with the loop. */
+void co__drop_held(struct scheduler *scheduler);
+/* Frees an item of the ready queue, if it is a done callback that will not be called. */
+void co__drop_item(struct loop__ready *item);
+/* Waits for one task that may be cancelled, without taking its result: 0 or the caller's code. */
+int co__join(co_task_t *self, co_task_t *task, const char *call, const char *where);
+/* What a task waits for, in words: "co_read on fd 5". */
+void co__describe(const co_task_t *task, char *text, size_t size);
+void co__report_stuck(loop_t *loop);
+/* The alternate signal stack and the SIGSEGV handler, around a run of the loop. */
+void co__overflow_begin(struct scheduler *scheduler);
+void co__overflow_end(struct scheduler *scheduler);
+
+#endif

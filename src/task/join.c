@@ -1,0 +1,278 @@
+/* join.c: waiting for tasks: one, all of many, or some of many.
+ *
+ * However many tasks are waited for, the waiter parks on one wait; each task has an observer that counts it off
+ * and wakes the waiter once enough are done. So the cost is linear.
+ *
+ * A caller that is interrupted while it waits for tasks it owns cancels them and goes on waiting, shielded:
+ * tasks end before the call that waits for them. */
+#include "base/alloc.h"
+#include "task/core.h"
+
+/* --- Waiting for one ------------------------------------------------------------------------------------- */
+
+struct joiner {
+    struct co__observer observer;
+    struct co__wait wait;
+};
+
+static void joiner_done(struct co__observer *observer, co_task_t *task)
+{
+    (void)task;
+    co__wake(&container_of(observer, struct joiner, observer)->wait, 0);
+}
+
+static void joiner_undo(struct co__wait *wait)
+{
+    list_remove(&container_of(wait, struct joiner, wait)->observer.link);
+}
+
+static int park_for(co_task_t *self, co_task_t *task, const char *call, const char *where)
+{
+    struct joiner joiner = {{.done = joiner_done}, {.task = self, .undo = joiner_undo}};
+    list_push_back(&task->observers, &joiner.observer.link);
+    struct co__reason reason = {.call = call, .where = where, .subject = CO__TASK, .object = task};
+    self->awaiting = task;
+    int rc = co__park(self, &joiner.wait, &reason);
+    self->awaiting = NULL;
+    return rc;
+}
+
+static void join_shielded(co_task_t *self, co_task_t *task, const char *call, const char *where)
+{
+    co_shield() while (!task->done)
+        if (park_for(self, task, call, where) < 0)
+            co__check(self); /* the loop is being closed by force: this may end us */
+}
+
+int co__join(co_task_t *self, co_task_t *task, const char *call, const char *where)
+{
+    int rc = co__check(self);
+    if (rc == 0 && !task->done)
+        rc = park_for(self, task, call, where);
+    if (rc < 0 && !task->done) {
+        co_task_cancel(task);
+        join_shielded(self, task, call, where);
+    }
+    return rc;
+}
+
+/* Takes the result and the reference; a failure's message becomes the caller's. */
+static int take(co_task_t *self, co_task_t *task)
+{
+    int result = task->result;
+    task->observed = true;
+    if (result < 0 && task->error && self)
+        co__error_share(self, task);
+    co_task_release(task);
+    return result;
+}
+
+static bool waits_for(const co_task_t *task, const co_task_t *self)
+{
+    for (; task; task = task->awaiting)
+        if (task == self)
+            return true;
+    return false;
+}
+
+static int await_task(co_task_t *task, const char *call, const char *where)
+{
+    co_task_t *self = co__current;
+    if (!task)
+        return -ENOMEM;
+    if (!self)
+        return -EPERM;
+    if (waits_for(task, self))
+        return -EDEADLK;
+    int rc = co__join(self, task, call, where), result = take(self, task);
+    return rc < 0 && result == -ECANCELED ? rc : result;
+}
+
+int co_await_task_here(co_task_t *task, const char *where)
+{
+    return await_task(task, "co_await_task", where);
+}
+
+int co_wait_for_here(co_task_t *task, int64_t ms, const char *where)
+{
+    int rc = 0;
+    co_timeout(ms) rc = await_task(task, "co_wait_for", where);
+    return rc;
+}
+
+/* --- Waiting for many ------------------------------------------------------------------------------------ */
+
+struct watch {
+    struct co__wait wait;
+    int mode;
+    bool parked;
+    size_t left, done, failed;
+    const co_task_t *first_failed;
+};
+
+struct watcher {
+    struct co__observer observer;
+    struct watch *watch;
+};
+
+static bool satisfied(const struct watch *watch)
+{
+    return watch->left == 0 || (watch->mode == CO_FIRST_COMPLETED && watch->done) ||
+           (watch->mode == CO_FIRST_FAILED && watch->failed);
+}
+
+static void count_off(struct watch *watch, const co_task_t *task)
+{
+    watch->left--;
+    watch->done++;
+    if (task->result < 0 && watch->failed++ == 0)
+        watch->first_failed = task;
+}
+
+static void watcher_done(struct co__observer *observer, co_task_t *task)
+{
+    struct watch *watch = container_of(observer, struct watcher, observer)->watch;
+    count_off(watch, task);
+    if (watch->parked && satisfied(watch)) {
+        watch->parked = false;
+        co__wake(&watch->wait, 0);
+    }
+}
+
+static void watch_undo(struct co__wait *wait)
+{
+    container_of(wait, struct watch, wait)->parked = false;
+}
+
+static void attach(struct watch *watch, struct watcher *watchers, co_task_t *const tasks[], size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        watchers[i] = (struct watcher){.observer.done = watcher_done, .watch = watch};
+        watch->left++;
+        if (tasks[i]->done)
+            count_off(watch, tasks[i]);
+        else
+            list_push_back(&tasks[i]->observers, &watchers[i].observer.link);
+    }
+}
+
+static void detach(struct watcher *watchers, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list_linked(&watchers[i].observer.link))
+            list_remove(&watchers[i].observer.link);
+}
+
+/* Waits until the watch is satisfied: 0, the caller's code, or -ENOMEM. No task may be NULL. */
+static int watch_tasks(co_task_t *self, struct watch *watch, co_task_t *const tasks[], size_t n,
+                       const struct co__reason *reason)
+{
+    enum { FEW = 8 };
+    struct watcher few[FEW], *watchers = n <= FEW ? few : coloop__alloc(n * sizeof *watchers);
+    int rc = watchers ? co__check(self) : -ENOMEM;
+    if (rc == 0) {
+        attach(watch, watchers, tasks, n);
+        if (!satisfied(watch)) {
+            watch->wait = (struct co__wait){.task = self, .undo = watch_undo};
+            watch->parked = true;
+            rc = co__park(self, &watch->wait, reason);
+        }
+        detach(watchers, n);
+    }
+    if (watchers != few)
+        coloop__free(watchers);
+    return rc;
+}
+
+static bool among(const co_task_t *self, co_task_t *const tasks[], size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i] && waits_for(tasks[i], self))
+            return true;
+    return false;
+}
+
+static size_t count_null(co_task_t *const tasks[], size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += !tasks[i];
+    return count;
+}
+
+/* Waits for tasks that the caller owns. Whatever comes in between, all of them are done in the end. */
+static int gather(co_task_t *self, struct watch *watch, co_task_t *const tasks[], size_t n,
+                  const struct co__reason *reason)
+{
+    int rc = watch->failed ? 0 : watch_tasks(self, watch, tasks, n, reason);
+    bool give_up = rc < 0 || (watch->failed && watch->mode == CO_FIRST_FAILED);
+    for (size_t i = 0; i < n && give_up; i++)
+        if (tasks[i])
+            co_task_cancel(tasks[i]);
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i] && !tasks[i]->done)
+            join_shielded(self, tasks[i], reason->call, reason->where);
+    return rc;
+}
+
+int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where)
+{
+    co_task_t *self = co__current;
+    if (!self)
+        return -EPERM;
+    if (among(self, tasks, n))
+        return -EDEADLK;
+    struct watch watch = {.mode = CO_FIRST_FAILED, .failed = count_null(tasks, n)};
+    struct co__reason reason = {"co_gather", where, CO__TASKS, .number = (int64_t)n};
+    int rc = gather(self, &watch, tasks, n, &reason), result = watch.failed ? -ENOMEM : 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!tasks[i])
+            continue;
+        bool first = tasks[i] == watch.first_failed;
+        int own = take(first ? self : NULL, tasks[i]);
+        result = first ? own : result;
+    }
+    return rc < 0 ? rc : result;
+}
+
+/* The tasks that are not NULL can be watched only if all are: one that could not be spawned takes the slower way
+ * of joining one after the other. */
+int co_gather_all_here(co_task_t *const tasks[], size_t n, int results[], const char *where)
+{
+    co_task_t *self = co__current;
+    if (!self)
+        return -EPERM;
+    if (among(self, tasks, n))
+        return -EDEADLK;
+    int rc = 0, failed = 0;
+    struct co__reason reason = {"co_gather_all", where, CO__TASKS, .number = (int64_t)n};
+    struct watch watch = {.mode = CO_ALL};
+    if (count_null(tasks, n) == 0)
+        rc = gather(self, &watch, tasks, n, &reason);
+    for (size_t i = 0; i < n; i++) {
+        if (tasks[i] && !tasks[i]->done && rc == 0)
+            rc = co__join(self, tasks[i], reason.call, where);
+        else if (tasks[i] && !tasks[i]->done)
+            co_task_cancel(tasks[i]), join_shielded(self, tasks[i], reason.call, where);
+        int result = tasks[i] ? take(NULL, tasks[i]) : -ENOMEM;
+        failed += result < 0;
+        if (results)
+            results[i] = result;
+    }
+    return rc < 0 ? rc : failed;
+}
+
+int co_wait_here(co_task_t *const tasks[], size_t n, int mode, const char *where)
+{
+    co_task_t *self = co__current;
+    if (!self)
+        return -EPERM;
+    if (n == 0 || mode < CO_ALL || mode > CO_FIRST_FAILED || count_null(tasks, n))
+        return -EINVAL;
+    if (among(self, tasks, n))
+        return -EDEADLK;
+    struct watch watch = {.mode = mode};
+    struct co__reason reason = {"co_wait", where, CO__TASKS, .number = (int64_t)n};
+    int rc = watch_tasks(self, &watch, tasks, n, &reason);
+    return rc < 0 ? rc : (int)watch.done;
+}

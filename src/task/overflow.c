@@ -1,0 +1,108 @@
+/* overflow.c: a stack overflow is told for what it is before the process dies of it.
+ *
+ * A task that runs off its stack faults on the guard below it. The handler of SIGSEGV (and SIGBUS, where some
+ * systems report it so) recognises that by the address, writes a report and lets the fault happen again
+ * with the default action. Any other fault goes to the handler that was there before. The handler needs a
+ * stack of its own: each loop has one while it runs, unless the thread has set one up already. */
+#include "task/core.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { ALTERNATE_SIZE = 64 * 1024 };
+
+static struct sigaction before_segv, before_bus;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void say(const char *text)
+{
+    ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
+    (void)ignored;
+}
+
+static void say_number(uint64_t n)
+{
+    char digits[24], *p = digits + sizeof digits - 1;
+    *p = '\0';
+    do
+        *--p = (char)('0' + n % 10);
+    while (n /= 10);
+    say(p);
+}
+
+/* Only what is safe in a signal handler. */
+static void report(const co_task_t *task)
+{
+    size_t size = task->stack.pool->size;
+    say("coloop: stack overflow in task '");
+    say(task->name);
+    say("' (#");
+    say_number(task->id);
+    say("), spawned at ");
+    say(task->spawned_at);
+    say(": its stack of ");
+    say_number(size);
+    say(" bytes is used up. Give it more by co_spawn_with(&(co_spawn_options_t){.stack_size = ");
+    say_number(size * 4);
+    say("}, ...), or all tasks by loop_options_t.stack_size\n");
+}
+
+static void forward(int signo, siginfo_t *info, void *context)
+{
+    const struct sigaction *before = signo == SIGSEGV ? &before_segv : &before_bus;
+    if (before->sa_flags & SA_SIGINFO)
+        before->sa_sigaction(signo, info, context);
+    else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
+        before->sa_handler(signo);
+    else
+        signal(signo, SIG_DFL); /* the fault happens again, and ends the process */
+}
+
+static void on_fault(int signo, siginfo_t *info, void *context)
+{
+    const co_task_t *task = co__current;
+    if (!task || !coloop__stack_overflowed(&task->stack, info->si_addr)) {
+        forward(signo, info, context);
+        return;
+    }
+    report(task);
+    signal(signo, SIG_DFL);
+}
+
+static void install(void)
+{
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGSEGV, &action, &before_segv);
+    sigaction(SIGBUS, &action, &before_bus);
+}
+
+void co__overflow_begin(struct scheduler *scheduler)
+{
+    stack_t now;
+    pthread_once(&once, install);
+    if (scheduler->alternate_stack || sigaltstack(NULL, &now) < 0 || !(now.ss_flags & SS_DISABLE))
+        return;
+    void *memory = mmap(NULL, ALTERNATE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return;
+    stack_t alternate = {.ss_sp = memory, .ss_size = ALTERNATE_SIZE};
+    if (sigaltstack(&alternate, NULL) == 0)
+        scheduler->alternate_stack = memory;
+    else
+        munmap(memory, ALTERNATE_SIZE);
+}
+
+void co__overflow_end(struct scheduler *scheduler)
+{
+    if (!scheduler->alternate_stack)
+        return;
+    stack_t none = {.ss_flags = SS_DISABLE};
+    sigaltstack(&none, NULL);
+    munmap(scheduler->alternate_stack, ALTERNATE_SIZE);
+    scheduler->alternate_stack = NULL;
+}

@@ -1,0 +1,147 @@
+/* park.c: the one place where a task is suspended.
+ *
+ *     RUNNING --co__park--> PARKED --co__wake, co__interrupt--> READY --co__resume--> RUNNING
+ *
+ * Invariants:
+ * 1. While a task is parked each of its waits is where somebody will find it; when it is woken none is.
+ * 2. What wakes a task first decides: co__park returns that and nothing else, however much happens before
+ *    the task runs. So a call has had its effect or was interrupted, never both. */
+#include "task/core.h"
+
+enum { IGNORED_MAX = 1000 };
+
+/* While the loop closes, a task that goes on and on in spite of its cancellation has to be stopped. */
+static void end_if_deaf(co_task_t *task)
+{
+    if (task->ending || (++task->ignored <= IGNORED_MAX && !task->scheduler->forcing))
+        return;
+    if (task->ignored > IGNORED_MAX)
+        loop__report(task->loop, -ECANCELED, task->reason.where, task,
+                     "closing: task '%s' (#%llu) goes on in spite of being cancelled, and is ended", task->name,
+                     (unsigned long long)task->id);
+    task->ending = true;
+    co__unwind_all(task, -ECANCELED);
+}
+
+int co__check_slow(co_task_t *task)
+{
+    if (!task)
+        return -EPERM;
+    if (task->interrupt && task->loop->closing)
+        end_if_deaf(task);
+    if (--task->budget <= 0) {
+        co__arm_scopes(task); /* without memory a deadline is noticed later, at a park that reports it */
+        co__make_ready(task);
+        co__give_way(task);
+    }
+    return task->interrupt;
+}
+
+static void undo_waits(co_task_t *task, const struct co__wait *but)
+{
+    for (struct co__wait *wait = task->waits, *next; wait; wait = next) {
+        next = wait->next;
+        if (wait != but && wait->undo)
+            wait->undo(wait);
+    }
+}
+
+int co__park(co_task_t *task, struct co__wait *waits, const struct co__reason *reason)
+{
+    task->waits = waits;
+    if (__builtin_expect(!task->scope->armed && co__arm_scopes(task) < 0, 0)) {
+        undo_waits(task, NULL);
+        return -ENOMEM;
+    }
+    task->reason = *reason;
+    task->since = task->loop->now;
+    task->state = CO__PARKED;
+    co__give_way(task);
+    return task->code;
+}
+
+void co__wake(struct co__wait *wait, int value)
+{
+    co_task_t *task = wait->task;
+    wait->value = value;
+    task->winner = wait;
+    task->code = 0;
+    if (wait != task->waits || wait->next)
+        undo_waits(task, wait);
+    co__make_ready(task);
+}
+
+void co__interrupt(co_task_t *task, int code)
+{
+    undo_waits(task, NULL);
+    task->winner = NULL;
+    task->code = code;
+    co__make_ready(task);
+}
+
+/* --- Giving way and sleeping ----------------------------------------------------------------------------- */
+
+int co_yield_now_here(const char *where)
+{
+    co_task_t *task = co__current;
+    int rc = co__check(task);
+    if (rc < 0)
+        return rc;
+    if (!task->scope->armed && co__arm_scopes(task) < 0)
+        return -ENOMEM;
+    task->reason.call = "co_yield_now";
+    task->reason.where = where;
+    task->reason.subject = CO__NOTHING;
+    co__make_ready(task);
+    co__give_way(task);
+    return 0;
+}
+
+struct sleeper {
+    struct co__wait wait;
+    struct loop__timer timer;
+};
+
+static void sleeper_expire(struct loop__timer *timer)
+{
+    co__wake(&container_of(timer, struct sleeper, timer)->wait, 0);
+}
+
+static void sleeper_undo(struct co__wait *wait)
+{
+    loop__timer_cancel(wait->task->loop, &container_of(wait, struct sleeper, wait)->timer);
+}
+
+static int sleep_until(int64_t when, const char *call, const char *where)
+{
+    co_task_t *task = co__current;
+    int rc = co__check(task);
+    if (rc < 0)
+        return rc;
+    struct sleeper sleeper = {.wait = {.task = task, .undo = sleeper_undo}, .timer.expire = sleeper_expire};
+    if (when != TIME_NEVER && (rc = loop__timer_set(task->loop, &sleeper.timer, when)) < 0)
+        return rc;
+    struct co__reason reason = {.call = call, .where = where, .subject = CO__TIME, .number = when};
+    return co__park(task, &sleeper.wait, &reason);
+}
+
+static int64_t from_now(int64_t ns)
+{
+    co_task_t *task = co__current;
+    return task ? time_after(loop__clock(task->loop), ns) : 0;
+}
+
+int co_sleep_here(int64_t ms, const char *where)
+{
+    return ms == 0 ? co_yield_now_here(where) : sleep_until(from_now(ms_to_ns(ms)), "co_sleep", where);
+}
+
+int co_sleep_ns_here(int64_t ns, const char *where)
+{
+    return ns == 0 ? co_yield_now_here(where) : sleep_until(from_now(ns), "co_sleep_ns", where);
+}
+
+int co_sleep_until_here(int64_t when_ns, const char *where)
+{
+    return sleep_until(when_ns, "co_sleep_until", where);
+}

@@ -1,0 +1,170 @@
+/* scheduler.c: a loop's tasks as a whole: made with the loop's first task, ended at its close. */
+#include "base/alloc.h"
+#include "task/core.h"
+
+_Thread_local co_task_t *co__current;
+
+static void init_pool(struct stack_pool *pool, size_t size)
+{
+    pool->size = size;
+    pool->header = sizeof(co_task_t);
+    pool->entry = co__stack_main;
+}
+
+struct scheduler *co__scheduler(loop_t *loop)
+{
+    struct scheduler *scheduler = loop->client_data;
+    if (scheduler || !(scheduler = coloop__zalloc(sizeof *scheduler)))
+        return scheduler;
+    scheduler->loop = loop;
+    list_init(&scheduler->tasks);
+    list_init(&scheduler->held);
+    init_pool(&scheduler->pool, coloop__stack_round_size(loop->stack_size));
+    loop->client = &co__client;
+    loop->client_data = scheduler;
+    loop->no_work = true;
+    if (loop->running)
+        co__overflow_begin(scheduler);
+    return scheduler;
+}
+
+static struct stack_pool *pool_of_size(struct scheduler *scheduler, size_t size)
+{
+    if (size == 0 || size == scheduler->pool.size)
+        return &scheduler->pool;
+    for (struct size_pool *p = scheduler->size_pools; p; p = p->next)
+        if (p->pool.size == size)
+            return &p->pool;
+    struct size_pool *p = coloop__zalloc(sizeof *p);
+    if (!p)
+        return NULL;
+    init_pool(&p->pool, size);
+    p->next = scheduler->size_pools;
+    scheduler->size_pools = p;
+    return &p->pool;
+}
+
+/* Too many mappings, or a kernel without guards: said once, as an overflow would go unnoticed now. */
+static void tell_unguarded(struct scheduler *scheduler)
+{
+    scheduler->told_unguarded = true;
+    loop__report(scheduler->loop, 0, NULL, NULL,
+                 "stacks have no guard pages from here on: the kernel's limit of mappings is near "
+                 "(vm.max_map_count), or it has none; an overflow would overwrite other memory");
+}
+
+struct stack *co__stack(struct scheduler *scheduler, size_t size)
+{
+    size_t rounded = size ? coloop__stack_round_size(size) : 0;
+    if (size && !rounded) {
+        errno = EINVAL;
+        return NULL;
+    }
+    struct stack_pool *pool = pool_of_size(scheduler, rounded);
+    struct stack *stack = pool ? coloop__stack_get(pool) : NULL;
+    if (!stack)
+        errno = ENOMEM;
+    else if (__builtin_expect(pool->unguarded && !scheduler->told_unguarded, 0))
+        tell_unguarded(scheduler);
+    return stack;
+}
+
+void co__each_pool(struct scheduler *scheduler, void (*fn)(struct stack_pool *, void *), void *arg)
+{
+    fn(&scheduler->pool, arg);
+    for (struct size_pool *p = scheduler->size_pools; p; p = p->next)
+        fn(&p->pool, arg);
+}
+
+/* --- The loop's calls ------------------------------------------------------------------------------------ */
+
+static void begin(loop_t *loop)
+{
+    co__overflow_begin(loop->client_data);
+}
+
+static void end(loop_t *loop)
+{
+    co__overflow_end(loop->client_data);
+}
+
+static int cancel_all(loop_t *loop)
+{
+    struct scheduler *scheduler = loop->client_data;
+    int n = 0;
+    list_for_each(link, &scheduler->tasks) {
+        co_task_cancel(container_of(link, co_task_t, link));
+        n++;
+    }
+    return n;
+}
+
+/* Interrupts every parked task, through all shields; from now on each ends at its next suspending call. */
+static void force_all(loop_t *loop)
+{
+    struct scheduler *scheduler = loop->client_data;
+    scheduler->forcing = true;
+    list_for_each(link, &scheduler->tasks) {
+        co_task_t *task = container_of(link, co_task_t, link);
+        char text[256];
+        co__describe(task, text, sizeof text);
+        loop__report(loop, -EDEADLK, task->reason.where, task,
+                     "closing: task '%s' (#%llu) is cancelled but waits shielded in %s, and nothing can wake it",
+                     task->name, (unsigned long long)task->id, text);
+        co__lift_shields(task);
+        if (task->state == CO__PARKED)
+            co__interrupt(task, -ECANCELED);
+    }
+}
+
+struct trim {
+    int64_t now;
+    bool more;
+};
+
+static void trim_pool(struct stack_pool *pool, void *arg)
+{
+    struct trim *trim = arg;
+    if (!stack_pool_trimmable(pool))
+        return;
+    coloop__stack_trim(pool, trim->now);
+    trim->more |= stack_pool_trimmable(pool);
+}
+
+static bool idle(loop_t *loop)
+{
+    struct trim trim = {.now = loop->now};
+    co__each_pool(loop->client_data, trim_pool, &trim);
+    return trim.more;
+}
+
+static void free_pool(struct stack_pool *pool, void *arg)
+{
+    (void)arg;
+    coloop__stack_pool_free(pool);
+}
+
+static void free_scheduler(loop_t *loop)
+{
+    struct scheduler *scheduler = loop->client_data;
+    co__drop_held(scheduler);
+    co__each_pool(scheduler, free_pool, NULL);
+    for (struct size_pool *p = scheduler->size_pools, *next; p; p = next) {
+        next = p->next;
+        coloop__free(p);
+    }
+    coloop__free(scheduler);
+    loop->client = NULL;
+    loop->client_data = NULL;
+}
+
+const struct loop_client co__client = {
+    .begin = begin,
+    .end = end,
+    .report_stuck = co__report_stuck,
+    .cancel_all = cancel_all,
+    .force_all = force_all,
+    .drop = co__drop_item,
+    .idle = idle,
+    .free = free_scheduler,
+};

@@ -1,0 +1,328 @@
+/* task.c: a task's life.
+ *
+ *     spawn --> READY <--> RUNNING <--> PARKED          (switch.c, park.c)
+ *                             |
+ *                             v
+ *                           DONE --> gone, with its last reference
+ *
+ * References: one of the loop until the task is reaped, one for each handle, one for each pending done
+ * callback. The struct lies on the task's own stack, which goes back to its pool with the last reference. */
+#include "base/alloc.h"
+#include "task/core.h"
+
+static uint64_t id_of_current(void)
+{
+    return co__current ? co__current->id : 0;
+}
+
+static void init(co_task_t *task, struct scheduler *scheduler, co_fn *fn, void *arg)
+{
+    task->ready.link.next = NULL;
+    task->ready.run = co__run_item;
+    task->scheduler = scheduler;
+    task->loop = scheduler->loop;
+    task->waits = task->winner = NULL;
+    task->code = 0;
+    task->since = scheduler->loop->now;
+    task->reason = (struct co__reason){0};
+    co__scopes_init(task);
+    task->fn = fn;
+    task->arg = arg;
+    task->id = ++scheduler->last_id;
+    task->parent = id_of_current();
+    task->result = -EINPROGRESS;
+    task->done = task->observed = task->unwound = task->ending = false;
+    task->ignored = 0;
+    list_init(&task->observers);
+    task->awaiting = NULL;
+    task->error = NULL;
+}
+
+static void count_in(struct scheduler *scheduler, co_task_t *task)
+{
+    loop_t *loop = scheduler->loop;
+    list_push_back(&scheduler->tasks, &task->link);
+    loop->no_work = false;
+    if (++loop->client_work > scheduler->peak)
+        scheduler->peak = loop->client_work;
+}
+
+/* Starts the task: at the end of the ready queue, or, when eager, at once and before the caller goes on. */
+static void start(co_task_t *task, bool eager)
+{
+    loop_t *loop = task->loop;
+    co_task_t *self = co__current;
+    task->state = CO__READY;
+    if (!eager || !loop->running || loop != loop_current()) {
+        loop__ready_push(loop, &task->ready);
+    } else if (self) {
+        list_push_front(&loop->batch, &self->ready.link);
+        list_push_front(&loop->batch, &task->ready.link);
+        self->state = CO__READY;
+        co__give_way(self);
+    } else {
+        co__resume(task);
+    }
+}
+
+static co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, co_fn *fn, void *arg,
+                        unsigned references)
+{
+    struct scheduler *scheduler = co__scheduler(loop);
+    struct stack *stack = scheduler ? co__stack(scheduler, options ? options->stack_size : 0) : NULL;
+    if (!stack) {
+        if (!scheduler)
+            errno = ENOMEM;
+        return NULL;
+    }
+    co_task_t *task = (co_task_t *)stack;
+    init(task, scheduler, fn, arg);
+    task->references = references;
+    count_in(scheduler, task);
+    return task;
+}
+
+static int check_spawn(loop_t *loop, co_fn *fn)
+{
+    return !fn ? EINVAL : !loop ? EPERM : loop__forked(loop) ? ECHILD : 0;
+}
+
+co_task_t *co_spawn_here(loop_t *loop, const co_spawn_options_t *options, const char *name, co_fn *fn, void *arg,
+                         const char *where)
+{
+    loop = loop ? loop : loop_current();
+    int error = check_spawn(loop, fn);
+    if (error) {
+        errno = error;
+        return NULL;
+    }
+    co_task_t *task = spawn(loop, options, fn, arg, 2);
+    if (!task)
+        return NULL;
+    task->name = options && options->name ? options->name : name;
+    task->spawned_at = where;
+    start(task, options && options->eager);
+    return task;
+}
+
+int co_go_here(const char *name, co_fn *fn, void *arg, const char *where)
+{
+    loop_t *loop = loop_current();
+    int error = check_spawn(loop, fn);
+    if (error)
+        return -error;
+    co_task_t *task = spawn(loop, NULL, fn, arg, 1);
+    if (!task)
+        return -errno;
+    task->name = name;
+    task->spawned_at = where;
+    start(task, false);
+    return 0;
+}
+
+/* --- The end --------------------------------------------------------------------------------------------- */
+
+static bool failed(const co_task_t *task)
+{
+    return task->result < 0 && !(task->result == -ECANCELED && task->root.cancelled);
+}
+
+static void report_failure(co_task_t *task)
+{
+    const co_error_t *error = co_task_error(task);
+    task->observed = true;
+    loop__report(task->loop, task->result, error ? error->where : task->spawned_at, task,
+                 error ? "task '%s' (#%llu) failed: %s" : "task '%s' (#%llu) failed", task->name,
+                 (unsigned long long)task->id, error ? error->message : "");
+}
+
+void co__reap(co_task_t *task)
+{
+    loop_t *loop = task->loop;
+    struct coloop__link *link;
+    task->state = CO__DONE;
+    task->done = true;
+    list_remove(&task->link);
+    loop->no_work = --loop->client_work == 0;
+    if (task->error && task->error->public.code != task->result) {
+        co__error_release(task->error);
+        task->error = NULL;
+    }
+    while ((link = list_pop_front(&task->observers))) {
+        struct co__observer *observer = container_of(link, struct co__observer, link);
+        task->observed = true;
+        observer->done(observer, task);
+    }
+    if (failed(task) && !task->observed && task->references == 1)
+        report_failure(task);
+    list_push_back(&task->scheduler->held, &task->link);
+    co_task_release(task);
+}
+
+co_task_t *co_task_retain(co_task_t *task)
+{
+    if (task)
+        task->references++;
+    return task;
+}
+
+void co_task_release(co_task_t *task)
+{
+    if (!task || --task->references)
+        return;
+    if (task->state != CO__DONE)
+        loop__abort("task '%s' (#%llu) was released more often than it was held", task->name,
+                    (unsigned long long)task->id);
+    if (failed(task) && !task->observed) {
+        task->references = 1; /* while the handler looks at it */
+        report_failure(task);
+    }
+    list_remove(&task->link);
+    co__error_release(task->error);
+    coloop__stack_put(&task->stack, task->unwound);
+}
+
+void co__drop_held(struct scheduler *scheduler)
+{
+    list_for_each(link, &scheduler->held) {
+        co_task_t *task = container_of(link, co_task_t, link);
+        if (failed(task) && !task->observed)
+            report_failure(task);
+        co__error_release(task->error);
+    }
+}
+
+/* --- Looking and cancelling ------------------------------------------------------------------------------ */
+
+co_task_t *co_self(void)
+{
+    return co__current;
+}
+
+bool co_task_done(const co_task_t *task)
+{
+    return task->done;
+}
+
+int co_task_result(const co_task_t *task)
+{
+    if (task->done)
+        ((co_task_t *)task)->observed = true;
+    return task->result;
+}
+
+void co_task_cancel(co_task_t *task)
+{
+    if (!task->done)
+        co_scope_cancel(&task->root);
+}
+
+bool co_task_cancelled(const co_task_t *task)
+{
+    return task->root.cancelled;
+}
+
+const char *co_task_name(const co_task_t *task)
+{
+    return task->name;
+}
+
+uint64_t co_task_id(const co_task_t *task)
+{
+    return task->id;
+}
+
+/* --- Done callbacks -------------------------------------------------------------------------------------- */
+
+struct callback {
+    struct co__observer observer;
+    struct loop__ready ready;
+    co_task_t *task;
+    co_done_fn *fn;
+    void *arg;
+};
+
+static void callback_run(struct loop__ready *item)
+{
+    struct callback *callback = container_of(item, struct callback, ready);
+    callback->fn(callback->task, callback->arg);
+    co_task_release(callback->task);
+    coloop__free(callback);
+}
+
+static void callback_done(struct co__observer *observer, co_task_t *task)
+{
+    struct callback *callback = container_of(observer, struct callback, observer);
+    loop__ready_push(task->loop, &callback->ready);
+}
+
+int co_task_add_done_callback(co_task_t *task, co_done_fn *fn, void *arg)
+{
+    if (!fn)
+        return -EINVAL;
+    struct callback *callback = coloop__zalloc(sizeof *callback);
+    if (!callback)
+        return -ENOMEM;
+    *callback = (struct callback){.observer.done = callback_done, .ready.run = callback_run, .fn = fn, .arg = arg};
+    callback->task = co_task_retain(task);
+    if (task->done) {
+        task->observed = true;
+        loop__ready_push(task->loop, &callback->ready);
+    } else {
+        list_push_back(&task->observers, &callback->observer.link);
+    }
+    return 0;
+}
+
+static bool matches(const struct callback *callback, const co_task_t *task, co_done_fn *fn, void *arg)
+{
+    return callback->task == task && callback->fn == fn && callback->arg == arg;
+}
+
+static void callback_drop(struct callback *callback)
+{
+    co_task_release(callback->task);
+    coloop__free(callback);
+}
+
+static int remove_ready(struct list *queue, co_task_t *task, co_done_fn *fn, void *arg)
+{
+    int n = 0;
+    for (struct coloop__link *link = queue->head.next, *next; link != &queue->head; link = next) {
+        struct loop__ready *item = container_of(link, struct loop__ready, link);
+        next = link->next;
+        struct callback *callback = container_of(item, struct callback, ready);
+        if (item->run != callback_run || !matches(callback, task, fn, arg))
+            continue;
+        list_remove(link);
+        callback_drop(callback);
+        n++;
+    }
+    return n;
+}
+
+int co_task_remove_done_callback(co_task_t *task, co_done_fn *fn, void *arg)
+{
+    int n = 0;
+    co_task_retain(task); /* the last callback may hold the last reference */
+    for (struct coloop__link *link = task->observers.head.next, *next; link != &task->observers.head; link = next) {
+        struct co__observer *observer = container_of(link, struct co__observer, link);
+        next = link->next;
+        struct callback *callback = container_of(observer, struct callback, observer);
+        if (observer->done != callback_done || !matches(callback, task, fn, arg))
+            continue;
+        list_remove(link);
+        callback_drop(callback);
+        n++;
+    }
+    if (task->done)
+        n += remove_ready(&task->loop->batch, task, fn, arg) + remove_ready(&task->loop->ready, task, fn, arg);
+    co_task_release(task);
+    return n;
+}
+
+void co__drop_item(struct loop__ready *item)
+{
+    if (item->run == callback_run)
+        coloop__free(container_of(item, struct callback, ready));
+}
