@@ -1,0 +1,138 @@
+/* ready.c: waiting for readiness, and whose an fd is. */
+#include "io/core.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <unistd.h>
+
+struct fd_waiter {
+    struct co__wait wait;
+    struct loop__fd_wait fd;
+};
+
+static void on_ready(struct loop__fd_wait *wait, int ready)
+{
+    co__wake(&container_of(wait, struct fd_waiter, fd)->wait, ready);
+}
+
+static void undo(struct co__wait *wait)
+{
+    loop__fd_unwait(wait->task->loop, &container_of(wait, struct fd_waiter, wait)->fd);
+}
+
+int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where)
+{
+    struct fd_waiter waiter = {{.task = task, .undo = undo}, {.fd = fd, .events = events, .wake = on_ready}};
+    int rc = loop__fd_wait(task->loop, &waiter.fd);
+    if (rc < 0)
+        return rc == -EPERM ? (int)events : rc;
+    struct co__reason reason = {.call = call, .where = where, .subject = CO__FD, .fd = fd, .events = events};
+    rc = co__park(task, &waiter.wait, &reason);
+    return rc < 0 ? rc : waiter.wait.value;
+}
+
+/* What poll(2) says now. */
+static unsigned poll_now(int fd, unsigned events)
+{
+    struct pollfd p = {.fd = fd};
+    p.events = (short)((events & CO_READ ? POLLIN : 0) | (events & CO_WRITE ? POLLOUT : 0));
+    if (poll(&p, 1, 0) <= 0)
+        return 0;
+    if (p.revents & (POLLHUP | POLLERR | POLLNVAL))
+        return events;
+    return (p.revents & POLLIN ? CO_READ : 0) | (p.revents & POLLOUT ? CO_WRITE : 0);
+}
+
+/* The ready bits of an own fd say what is worth a try. The caller has tried and does not tell us the outcome, so
+ * the system is asked, after taking the bits away: what becomes ready from then on sets them again. */
+static int await_own(co_task_t *task, struct loop__fd *entry, int fd, unsigned events, const char *where)
+{
+    for (;;) {
+        if (entry->ready & events || !entry->registered) {
+            entry->ready &= ~events;
+            unsigned ready = poll_now(fd, events);
+            entry->ready |= ready;
+            if (ready)
+                return (int)ready;
+        }
+        int rc = io__park(task, fd, events, "co_await_fd", where);
+        if (rc < 0 || !entry->own)
+            return rc;
+    }
+}
+
+int co_await_fd_here(int fd, int events, const char *where)
+{
+    co_task_t *task = co__current;
+    unsigned wanted = (unsigned)events & (CO_READ | CO_WRITE);
+    int rc = co__check(task);
+    if (rc < 0)
+        return rc;
+    if (!wanted)
+        return -EINVAL;
+    struct loop__fd *entry = io__own(task, fd);
+    return entry ? await_own(task, entry, fd, wanted, where) : io__park(task, fd, wanted, "co_await_fd", where);
+}
+
+/* --- Whose an fd is -------------------------------------------------------------------------------------- */
+
+/* Whether a short read means that nothing is left: true of TCP without further ado, not of datagrams, nor of UNIX
+ * sockets, which stop at passed fds. */
+static bool is_tcp(int fd)
+{
+    int type = 0, family = 0;
+    socklen_t length = sizeof type;
+    struct sockaddr_storage address = {0};
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_STREAM)
+        return false;
+    length = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
+        family = address.ss_family;
+    return family == AF_INET || family == AF_INET6;
+}
+
+int co_adopt(int fd)
+{
+    loop_t *loop = loop_current();
+    if (!loop)
+        return -EPERM;
+    int flags = fcntl(fd, F_GETFL), fd_flags = fcntl(fd, F_GETFD);
+    if (flags < 0 || fd_flags < 0)
+        return -errno;
+    if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC) < 0)
+        return -errno;
+    return loop__fd_own(loop, fd, is_tcp(fd));
+}
+
+int io__adopt_new(int fd, bool tcp)
+{
+    loop_t *loop = loop_current();
+    int rc = loop ? loop__fd_own(loop, fd, tcp) : 0;
+    if (rc < 0)
+        close(fd);
+    return rc < 0 ? rc : fd;
+}
+
+int co_close(int fd)
+{
+    loop_t *loop = loop_current();
+    if (loop)
+        loop__fd_forget(loop, fd);
+    return close(fd) < 0 && errno != EINTR ? -errno : 0;
+}
+
+int io__socket(int family, int type)
+{
+#ifdef SOCK_NONBLOCK
+    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+#else
+    int fd = socket(family, type, 0);
+    if (fd < 0)
+        return -errno;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+#endif
+}

@@ -1,0 +1,290 @@
+/* transfer.c: reads and writes.
+ *
+ * Every call is an attempt that does not block, and a wait when the attempt says -EAGAIN. For an own fd it is
+ * made while the fd's ready bit is set; the bit goes with -EAGAIN, or with a read from a TCP socket that came
+ * short and so has emptied it (unless the peer has hung up, or urgent data is about: then there may be more to
+ * see). A foreign fd may be in blocking mode, so attempts on it are made in ways that cannot block. */
+#include "io/core.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+struct transfer {
+    int fd, flags;
+    union {
+        void *data;
+        const void *const_data;
+        struct iovec *iov;
+        struct msghdr *message;
+    };
+    size_t size; /* bytes, or number of iovecs */
+    struct sockaddr *address;
+    socklen_t *length;
+};
+
+/* One try: bytes, or a negative errno; -EAGAIN if it would have to wait. */
+typedef ssize_t attempt_fn(struct transfer *t, bool own);
+
+static inline ssize_t result_of(ssize_t n)
+{
+    return n >= 0 ? n : errno == EWOULDBLOCK || errno == EINTR ? -EAGAIN : -errno;
+}
+
+/* The loop of attempts and waits that all calls share; inlined into each. A read that fills less than `full` has
+ * taken all there was. */
+static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t, unsigned events,
+                                                             attempt_fn *attempt, size_t full,
+                                                             const char *call, const char *where)
+{
+    co_task_t *task = co__current;
+    int rc = co__check(task);
+    if (rc < 0)
+        return rc;
+    struct loop__fd *own = io__own(task, t->fd);
+    for (;;) {
+        if (!own || own->ready & events) {
+            ssize_t n = attempt(t, own != NULL);
+            if (own && (n == -EAGAIN || (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP))))
+                own->ready &= ~events;
+            if (n != -EAGAIN)
+                return n;
+        }
+        rc = io__park(task, t->fd, events, call, where);
+        if (rc < 0)
+            return rc;
+        own = io__own(task, t->fd);
+    }
+}
+
+/* --- Fds that may block ---------------------------------------------------------------------------------- */
+
+static bool ready_now(int fd, short events)
+{
+    struct pollfd p = {.fd = fd, .events = events};
+    return poll(&p, 1, 0) > 0;
+}
+
+/* Writing to a pipe without a reader raises SIGPIPE in this thread: held back meanwhile, and taken away. */
+static ssize_t write_without_signal(int fd, const void *data, size_t size)
+{
+    sigset_t pipe_only, before, pending;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
+    ssize_t n = result_of(write(fd, data, size));
+    if (n == -EPIPE && !sigismember(&pending, SIGPIPE)) {
+        struct timespec now = {0};
+        sigtimedwait(&pipe_only, NULL, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return n;
+}
+
+/* A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and not more for sure. */
+static ssize_t write_file(int fd, const void *data, size_t size, bool own)
+{
+    if (!own && !(fcntl(fd, F_GETFL) & O_NONBLOCK)) {
+        if (!ready_now(fd, POLLOUT))
+            return -EAGAIN;
+        size = size > PIPE_BUF ? PIPE_BUF : size;
+    }
+    return write_without_signal(fd, data, size);
+}
+
+/* --- Reading --------------------------------------------------------------------------------------------- */
+
+static ssize_t try_read(struct transfer *t, bool own)
+{
+    if (own)
+        return result_of(read(t->fd, t->data, t->size));
+    ssize_t n = result_of(recv(t->fd, t->data, t->size, MSG_DONTWAIT));
+    if (n != -ENOTSOCK)
+        return n;
+    return ready_now(t->fd, POLLIN) ? result_of(read(t->fd, t->data, t->size)) : -EAGAIN;
+}
+
+ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
+{
+    struct transfer t = {.fd = fd, .data = data, .size = size};
+    return perform(&t, CO_READ, try_read, size, "co_read", where);
+}
+
+static ssize_t try_readv(struct transfer *t, bool own)
+{
+    if (!own && !ready_now(t->fd, POLLIN))
+        return -EAGAIN;
+    return result_of(readv(t->fd, t->iov, (int)t->size));
+}
+
+static size_t iov_bytes(const struct iovec *iov, int n)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < n; i++)
+        bytes += iov[i].iov_len;
+    return bytes;
+}
+
+ssize_t co_readv_here(int fd, const struct iovec *iov, int n, const char *where)
+{
+    struct transfer t = {.fd = fd, .iov = (struct iovec *)iov, .size = (size_t)n};
+    return perform(&t, CO_READ, try_readv, n > 0 ? iov_bytes(iov, n) : 0, "co_readv", where);
+}
+
+static ssize_t try_recvfrom(struct transfer *t, bool own)
+{
+    (void)own;
+    return result_of(recvfrom(t->fd, t->data, t->size, t->flags | MSG_DONTWAIT, t->address, t->length));
+}
+
+ssize_t co_recv_here(int fd, void *data, size_t size, int flags, const char *where)
+{
+    struct transfer t = {.fd = fd, .data = data, .size = size, .flags = flags};
+    return perform(&t, CO_READ, try_recvfrom, flags ? 0 : size, "co_recv", where);
+}
+
+ssize_t co_recvfrom_here(int fd, void *data, size_t size, int flags, struct sockaddr *address, socklen_t *length,
+                         const char *where)
+{
+    struct transfer t = {.fd = fd, .data = data, .size = size, .flags = flags};
+    t.address = address;
+    t.length = length;
+    return perform(&t, CO_READ, try_recvfrom, flags ? 0 : size, "co_recvfrom", where);
+}
+
+static ssize_t try_recvmsg(struct transfer *t, bool own)
+{
+    (void)own;
+    return result_of(recvmsg(t->fd, t->message, t->flags | MSG_DONTWAIT));
+}
+
+ssize_t co_recvmsg_here(int fd, struct msghdr *message, int flags, const char *where)
+{
+    struct transfer t = {.fd = fd, .message = message, .flags = flags};
+    return perform(&t, CO_READ, try_recvmsg, 0, "co_recvmsg", where);
+}
+
+/* --- Writing --------------------------------------------------------------------------------------------- */
+
+static ssize_t try_write(struct transfer *t, bool own)
+{
+    ssize_t n = result_of(send(t->fd, t->const_data, t->size, MSG_NOSIGNAL | MSG_DONTWAIT));
+    return n == -ENOTSOCK ? write_file(t->fd, t->const_data, t->size, own) : n;
+}
+
+static ssize_t try_send(struct transfer *t, bool own)
+{
+    (void)own;
+    return result_of(send(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+/* Attempts until all is written; what was written before an error counts more than the error. */
+static inline __attribute__((always_inline)) ssize_t write_all(struct transfer *t, attempt_fn *attempt,
+                                                               const char *call, const char *where)
+{
+    size_t size = t->size, done = 0;
+    do {
+        ssize_t n = perform(t, CO_WRITE, attempt, 0, call, where);
+        if (n < 0)
+            return done ? (ssize_t)done : n;
+        done += (size_t)n;
+        t->const_data = (const char *)t->const_data + n;
+        t->size -= (size_t)n;
+    } while (done < size);
+    return (ssize_t)done;
+}
+
+ssize_t co_write_here(int fd, const void *data, size_t size, const char *where)
+{
+    struct transfer t = {.fd = fd, .const_data = data, .size = size};
+    return write_all(&t, try_write, "co_write", where);
+}
+
+ssize_t co_send_here(int fd, const void *data, size_t size, int flags, const char *where)
+{
+    struct transfer t = {.fd = fd, .const_data = data, .size = size, .flags = flags};
+    return write_all(&t, try_send, "co_send", where);
+}
+
+static ssize_t try_sendto(struct transfer *t, bool own)
+{
+    (void)own;
+    return result_of(sendto(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT, t->address,
+                            t->length ? *t->length : 0));
+}
+
+ssize_t co_sendto_here(int fd, const void *data, size_t size, int flags, const struct sockaddr *address,
+                       socklen_t length, const char *where)
+{
+    struct transfer t = {.fd = fd, .const_data = data, .size = size, .flags = flags};
+    t.address = (struct sockaddr *)address;
+    t.length = &length;
+    return write_all(&t, try_sendto, "co_sendto", where);
+}
+
+static ssize_t try_sendmsg(struct transfer *t, bool own)
+{
+    (void)own;
+    return result_of(sendmsg(t->fd, t->message, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+/* Writes what a first gathering attempt left over, piece by piece. */
+static ssize_t write_rest(int fd, const struct iovec *iov, size_t n, size_t done, int flags, attempt_fn *attempt,
+                          const char *call, const char *where)
+{
+    size_t skip = done;
+    for (size_t i = 0; i < n; i++) {
+        if (skip >= iov[i].iov_len) {
+            skip -= iov[i].iov_len;
+            continue;
+        }
+        struct transfer t = {.fd = fd, .flags = flags};
+        t.const_data = (const char *)iov[i].iov_base + skip;
+        t.size = iov[i].iov_len - skip;
+        skip = 0;
+        size_t size = t.size;
+        ssize_t more = write_all(&t, attempt, call, where);
+        done += more > 0 ? (size_t)more : 0;
+        if (more < 0 || (size_t)more < size)
+            break;
+    }
+    return (ssize_t)done;
+}
+
+ssize_t co_sendmsg_here(int fd, const struct msghdr *message, int flags, const char *where)
+{
+    struct transfer t = {.fd = fd, .message = (struct msghdr *)message, .flags = flags};
+    ssize_t n = perform(&t, CO_WRITE, try_sendmsg, 0, "co_sendmsg", where);
+    if (n < 0)
+        return n;
+    return write_rest(fd, message->msg_iov, message->msg_iovlen, (size_t)n, flags, try_send, "co_sendmsg", where);
+}
+
+static ssize_t try_writev(struct transfer *t, bool own)
+{
+    struct msghdr message = {.msg_iov = t->iov, .msg_iovlen = t->size};
+    ssize_t n = result_of(sendmsg(t->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT));
+    if (n != -ENOTSOCK)
+        return n;
+    return t->size ? write_file(t->fd, t->iov[0].iov_base, t->iov[0].iov_len, own) : 0;
+}
+
+ssize_t co_writev_here(int fd, const struct iovec *iov, int n, const char *where)
+{
+    if (n < 0)
+        return -EINVAL;
+    struct transfer t = {.fd = fd, .iov = (struct iovec *)iov, .size = (size_t)n};
+    ssize_t done = perform(&t, CO_WRITE, try_writev, 0, "co_writev", where);
+    if (done < 0)
+        return done;
+    return write_rest(fd, iov, (size_t)n, (size_t)done, 0, try_write, "co_writev", where);
+}
