@@ -12,8 +12,7 @@
 #include <stdatomic.h>
 
 enum {
-    EVENTS_MAX = 256,   /* events taken from the selector at a time */
-    TURN_ITEMS_MAX = 64, /* items run, at the most, between two looks at clock and selector */
+    EVENTS_MAX = 256, /* events taken from the selector at a time */
 };
 
 /* A layer above that keeps work in the loop. The loop knows it only by these calls. */
@@ -33,7 +32,10 @@ struct loop {
     /* the pass: ready is what runs in the next one, batch what is left of the one at hand */
     struct list ready, batch;
     int64_t now;
-    unsigned ran_in_turn, turn_limit; /* items since the last turn, and when the next turn is due */
+    unsigned ran_in_turn; /* items since the last turn */
+    unsigned turn_limit;  /* that many make the next turn due */
+    unsigned glance_at;   /* that many make a glance at the coarse clock due */
+    int64_t coarse_turn;  /* the coarse clock at the last turn */
     bool running, debug, closing;
     bool exported; /* loop_fd was called */
     struct heap timers;

@@ -5,12 +5,13 @@
  * posted calls, signals and timers make work ready, in this order: an event beats a deadline of the same moment.
  *
  * Looking at clock and selector costs a hundred times a switch, so a turn comes only after turn_limit items: as
- * many as took about TURN_NS last time, at most TURN_ITEMS_MAX. Slow items mean a turn after each pass. */
+ * many as took about TURN_NS last time. Should items become slow all of a sudden, a glance at the coarse clock
+ * every few items brings the turn forward. With virtual time, turns come by count alone: runs are the same. */
 #include "loop/core.h"
 
 #include <errno.h>
 
-enum { TURN_NS = 50000 };
+enum { TURN_NS = 50000, TURN_ITEMS_MAX = 4096, TURN_ITEMS_VIRTUAL = 64, GLANCE_ITEMS = 8 };
 
 void loop_stop(loop_t *loop)
 {
@@ -33,12 +34,25 @@ static bool has_work(loop_t *loop)
 
 static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
 {
-    int64_t took = loop->now - last_turn;
-    unsigned ran = loop->ran_in_turn, limit = TURN_ITEMS_MAX;
-    if (ran && took > 0 && took / ran > TURN_NS / TURN_ITEMS_MAX)
-        limit = (unsigned)(TURN_NS / (took / ran)) + 1;
+    int64_t took = loop->now - last_turn, each = took / (loop->ran_in_turn ? loop->ran_in_turn : 1);
+    unsigned limit = each > TURN_NS / TURN_ITEMS_MAX ? (unsigned)(TURN_NS / each) + 1 : TURN_ITEMS_MAX;
     loop->turn_limit = limit > loop->turn_limit * 2 ? loop->turn_limit * 2 : limit;
+    if (loop->clock.is_virtual)
+        loop->turn_limit = TURN_ITEMS_VIRTUAL;
+    else
+        loop->coarse_turn = clock_coarse();
     loop->ran_in_turn = 0;
+    loop->glance_at = GLANCE_ITEMS;
+}
+
+static bool turn_is_due(loop_t *loop)
+{
+    if (loop->ran_in_turn >= loop->turn_limit)
+        return true;
+    if (loop->ran_in_turn < loop->glance_at || loop->clock.is_virtual)
+        return false;
+    loop->glance_at = loop->ran_in_turn + GLANCE_ITEMS;
+    return clock_coarse() != loop->coarse_turn;
 }
 
 /* Does what is best done while there is nothing else to do; shortens the wait if more of it is due later. */
@@ -206,7 +220,7 @@ static int run_passes(loop_t *loop, const bool *done)
             if (verdict <= 0)
                 return verdict;
             turn(loop, atomic_load(&loop->stop) ? 0 : -1);
-        } else if (loop->ran_in_turn >= loop->turn_limit) {
+        } else if (turn_is_due(loop)) {
             turn(loop, 0);
         }
         run_pass(loop);

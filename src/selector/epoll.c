@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "context/sanitizer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ static struct selector *epoll_open(void)
         return NULL;
     }
     s->alarm_fd = -1;
+    s->no_pwait2 = valgrind_runs(); /* many versions of it do not know the call */
     s->fd = epoll_create1(EPOLL_CLOEXEC);
     if (s->fd < 0) {
         coloop__free(s);
