@@ -5,6 +5,7 @@
 #ifndef COLOOP_BASE_H
 #define COLOOP_BASE_H
 
+#include <errno.h> /* results are negative errno values */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
