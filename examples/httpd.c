@@ -29,8 +29,8 @@
 #include <arpa/inet.h>
 #include <coloop.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -112,8 +112,7 @@ static int await_room(const struct connection *c)
     }
 }
 
-/* Sends the response's part of its file. A client that takes all of it at once still lets others
- * run. */
+/* Sends the response's part of its file. Others have their turn even if the client takes it all. */
 static int send_file(struct connection *c, const struct http_response *response)
 {
     off_t offset = response->offset;
@@ -427,6 +426,7 @@ static int run(struct server *server)
 static int start(struct server *server)
 {
     bool v6 = strchr(server->address, ':') != NULL;
+    char place[100];
     int rc;
 
     signal(SIGPIPE, SIG_IGN); /* sendfile has no flag to keep it from raising one */
@@ -438,10 +438,10 @@ static int start(struct server *server)
         return fail("starting a loop", -errno);
     server->listener = co_tcp_listen(server->address, server->port, 0);
     if (server->listener < 0) {
-        fprintf(stderr, "httpd: port %d: ", server->port);
-        return fail(server->address, server->listener);
+        snprintf(place, sizeof place, "%s, port %d", server->address, server->port);
+        return fail(place, server->listener);
     }
-    printf(v6 ? "listening on http://[%s]:%d/\n" : "listening on http://%s:%d/\n", server->address,
+    printf("listening on http://%s%s%s:%d/\n", v6 ? "[" : "", server->address, v6 ? "]" : "",
            co_port(server->listener));
     fflush(stdout);
     rc = run(server);
@@ -458,7 +458,7 @@ static int64_t number_option(const char *text, int64_t min, int64_t max)
 
 static bool parse_options(int argc, char **argv, struct server *server)
 {
-    int64_t port = 8080, limit = (int64_t)find_limit(), seconds = 15;
+    int64_t port = 8080, limit = (int64_t)find_limit(), seconds = 30;
     for (int option; (option = getopt(argc, argv, "a:p:c:t:q")) != -1;) {
         switch (option) {
         case 'a': server->address = optarg; break;

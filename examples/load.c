@@ -250,7 +250,7 @@ struct question { /* a request, and what must come back */
 /* Asks and checks the answer. *close tells whether the server is about to close the connection. */
 static int ask(struct client *client, const struct question *question, bool *close)
 {
-    struct reply reply;
+    struct reply reply = {0};
     ssize_t n = co_write(client->fd, question->text, question->size);
     int rc;
     if (n < (ssize_t)question->size)

@@ -223,7 +223,7 @@ static int site_stop(struct site *site)
     ssize_t n = 1;
     int status = 0;
     if (site->server == 0)
-        return -ESRCH;
+        return 0;
     kill(site->server, SIGTERM);
     co_timeout(STOP_MS) {
         while (n > 0)

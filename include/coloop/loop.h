@@ -47,7 +47,8 @@ COLOOP_API int loop_run(loop_t *loop);
 
 /* Runs the loop until the task is done and returns its result, releasing the handle like co_await_task.
  * NULL gives -ENOMEM. With -EINTR (the loop was stopped first), -EDEADLK, -EBUSY or -ECHILD the task is
- * not done and the handle still the caller's. */
+ * not done and the handle still the caller's. To read a failure's message (co_task_error) afterwards, retain
+ * the task before. */
 COLOOP_API int loop_run_until(loop_t *loop, co_task_t *task);
 
 /* Runs one pass: waits for something to do for at most timeout_ms (negative: for ever; 0: not at all),

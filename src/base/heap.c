@@ -79,13 +79,18 @@ static int resize(struct heap *heap, size_t capacity)
     return 0;
 }
 
+int coloop__heap_reserve(struct heap *heap)
+{
+    if (heap->count < heap->capacity)
+        return 0;
+    return resize(heap, heap->capacity ? heap->capacity * 2 : CAPACITY_MIN);
+}
+
 int coloop__heap_insert(struct heap *heap, struct coloop__heap_node *node, int64_t key)
 {
-    if (heap->count == heap->capacity) {
-        int rc = resize(heap, heap->capacity ? heap->capacity * 2 : CAPACITY_MIN);
-        if (rc < 0)
-            return rc;
-    }
+    int rc = coloop__heap_reserve(heap);
+    if (rc < 0)
+        return rc;
     node->key = key;
     node->order = heap->next_order++;
     sift_up(heap, heap->count++, (struct heap_entry){key, node});

@@ -18,6 +18,8 @@ struct heap {
 
 /* Inserts a node that is in no heap. 0 or -ENOMEM. */
 int coloop__heap_insert(struct heap *heap, struct coloop__heap_node *node, int64_t key);
+/* Makes room for one more node, so that the next insertion cannot fail. 0 or -ENOMEM. */
+int coloop__heap_reserve(struct heap *heap);
 /* Removes a node that is in the heap. */
 void coloop__heap_remove(struct heap *heap, struct coloop__heap_node *node);
 void coloop__heap_free(struct heap *heap);

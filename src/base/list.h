@@ -15,6 +15,15 @@ static inline void list_init(struct list *list)
     list->head.next = list->head.prev = &list->head;
 }
 
+/* The list that begins at a link which may still be zeroed, as in an object that is valid so. */
+static inline struct list *list_of(struct coloop__link *head)
+{
+    struct list *list = (struct list *)head;
+    if (!head->next)
+        list_init(list);
+    return list;
+}
+
 static inline bool list_empty(const struct list *list)
 {
     return list->head.next == &list->head;

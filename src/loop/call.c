@@ -69,7 +69,7 @@ int loop_call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle)
     return 0;
 }
 
-/* The new timer is set before the old call is given up, so that without memory nothing has changed. */
+/* Room for the timer is made before the old call is given up, so that without memory nothing has changed. */
 int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_handle_t *handle)
 {
     if (!fn)
@@ -77,19 +77,16 @@ int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_han
     loop_handle_t *target = handle ? handle : record_new(loop);
     if (!target)
         return -ENOMEM;
-    bool was_timed = loop__timer_is_set(&target->timer);
-    if (was_timed) /* leaves room in the heap for itself */
-        loop__timer_cancel(target->loop, &target->timer);
-    target->timer.expire = handle_expire;
-    if (loop__timer_set(loop, &target->timer, when_ns) < 0) {
+    bool leaves_room = loop__timer_is_set(&target->timer) && target->loop == loop;
+    if (!leaves_room && coloop__heap_reserve(&loop->timers) < 0) {
         if (!handle)
             record_free(loop, target);
         return -ENOMEM;
     }
-    if (list_linked(&target->ready.link))
-        list_remove(&target->ready.link);
+    loop_cancel(target);
     handle_init(target, loop, fn, arg);
-    return 0;
+    target->timer.expire = handle_expire;
+    return loop__timer_set(loop, &target->timer, when_ns);
 }
 
 int loop_call_later(loop_t *loop, int64_t ms, loop_fn *fn, void *arg, loop_handle_t *handle)

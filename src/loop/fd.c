@@ -49,9 +49,7 @@ struct loop__fd *loop__fd_get(loop_t *loop, int fd)
 
 static struct list *waits_of(struct loop__fd *entry)
 {
-    if (!entry->waits.head.next)
-        list_init(&entry->waits);
-    return &entry->waits;
+    return list_of(&entry->waits.head);
 }
 
 /* Ends every wait for some of `events`, telling each which of its events are ready, or the error. */

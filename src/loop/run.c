@@ -97,9 +97,10 @@ static int poll_virtually(loop_t *loop, int64_t timeout)
     int n = poll_events(loop, 0);
     if (n || loop__has_posts(loop) || timeout == 0)
         return n;
-    if (timeout < 0)
+    int64_t when = time_after(loop->clock.virtual_now, timeout);
+    if (when == TIME_NEVER)
         return poll_events(loop, -1);
-    loop->clock.virtual_now = time_after(loop->clock.virtual_now, timeout);
+    loop->clock.virtual_now = when;
     return 0;
 }
 

@@ -17,7 +17,7 @@ void loop__timer_cancel(loop_t *loop, struct loop__timer *timer)
 
 void loop__expire_timers(loop_t *loop)
 {
-    while (loop__next_deadline(loop) <= loop->now) {
+    while (loop->timers.count && loop__next_deadline(loop) <= loop->now) {
         struct coloop__heap_node *node = heap_first(&loop->timers);
         coloop__heap_remove(&loop->timers, node);
         struct loop__timer *timer = container_of(node, struct loop__timer, node);

@@ -105,6 +105,8 @@ struct co_task {
     unsigned ignored;         /* calls that returned a cancellation while the loop was closing */
     unsigned references;
     struct list observers;
+    struct co_group *group; /* that it is a child of, or NULL */
+    struct coloop__link sibling;
     const co_task_t *awaiting; /* what it is parked for in co_await_task */
     struct co__error *error;
 };
@@ -195,6 +197,13 @@ void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
 
 /* The loop's part in a task's end: everybody is told. */
 void co__reap(co_task_t *task);
+/* The task failed: other than by being cancelled as it was told. */
+static inline bool co__failed(const co_task_t *task)
+{
+    return task->result < 0 && !(task->result == -ECANCELED && task->root.cancelled);
+}
+/* The task, a child of a group, is done. */
+void co__group_child_done(co_task_t *task);
 /* At close: what is held of tasks that are done goes with the loop. */
 void co__drop_held(struct scheduler *scheduler);
 /* Frees an item of the ready queue, if it is a done callback that will not be called. */

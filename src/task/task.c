@@ -34,6 +34,7 @@ static void init(co_task_t *task, struct scheduler *scheduler, co_fn *fn, void *
     task->done = task->observed = task->unwound = task->ending = false;
     task->ignored = 0;
     list_init(&task->observers);
+    task->group = NULL;
     task->awaiting = NULL;
     task->error = NULL;
 }
@@ -122,11 +123,6 @@ int co_go_here(const char *name, co_fn *fn, void *arg, const char *where)
 
 /* --- The end --------------------------------------------------------------------------------------------- */
 
-static bool failed(const co_task_t *task)
-{
-    return task->result < 0 && !(task->result == -ECANCELED && task->root.cancelled);
-}
-
 static void report_failure(co_task_t *task)
 {
     const co_error_t *error = co_task_error(task);
@@ -153,7 +149,9 @@ void co__reap(co_task_t *task)
         task->observed = true;
         observer->done(observer, task);
     }
-    if (failed(task) && !task->observed && task->references == 1)
+    if (task->group)
+        co__group_child_done(task);
+    if (co__failed(task) && !task->observed && task->references == 1)
         report_failure(task);
     list_push_back(&task->scheduler->held, &task->link);
     co_task_release(task);
@@ -173,7 +171,7 @@ void co_task_release(co_task_t *task)
     if (task->state != CO__DONE)
         loop__abort("task '%s' (#%llu) was released more often than it was held", task->name,
                     (unsigned long long)task->id);
-    if (failed(task) && !task->observed) {
+    if (co__failed(task) && !task->observed) {
         task->references = 1; /* while the handler looks at it */
         report_failure(task);
     }
@@ -186,7 +184,7 @@ void co__drop_held(struct scheduler *scheduler)
 {
     list_for_each(link, &scheduler->held) {
         co_task_t *task = container_of(link, co_task_t, link);
-        if (failed(task) && !task->observed)
+        if (co__failed(task) && !task->observed)
             report_failure(task);
         co__error_release(task->error);
     }

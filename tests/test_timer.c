@@ -1,0 +1,318 @@
+/* Timers: far, extreme and negative deadlines, stability in numbers, real and virtual time. */
+#include "support.h"
+
+#include <time.h>
+
+static loop_t *loop;
+
+static void finish(const char *expected)
+{
+    assert_int_equal(loop_run(loop), 0);
+    assert_string_equal(traced(), expected);
+    assert_int_equal(close_loop(loop), 0);
+}
+
+static void say(void *word)
+{
+    trace("%s", (const char *)word);
+}
+
+static void say_when(void *word)
+{
+    trace("%s%lld", (const char *)word, (long long)(loop_time(loop) / MS));
+}
+
+static void negative_milliseconds_and_past_times_count_as_now(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    int64_t start = loop_time(loop);
+    assert_int_equal(loop_call_later(loop, -1, say, "a", NULL), 0);
+    assert_int_equal(loop_call_later(loop, INT64_MIN, say, "b", NULL), 0);
+    assert_int_equal(loop_call_later(loop, 0, say, "c", NULL), 0);
+    assert_int_equal(loop_run(loop), 0);
+    assert_int_equal(loop_time(loop), start);
+    finish("a b c");
+}
+
+static void extreme_absolute_times_are_sorted_like_others(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    int64_t start = loop_time(loop);
+    assert_int_equal(loop_call_at(loop, start, say, "c", NULL), 0);
+    assert_int_equal(loop_call_at(loop, INT64_MIN, say, "a", NULL), 0);
+    assert_int_equal(loop_call_at(loop, -1, say, "b", NULL), 0);
+    assert_int_equal(loop_run(loop), 0);
+    assert_int_equal(loop_time(loop), start);
+    finish("a b c");
+}
+
+/* Milliseconds that do not fit in nanoseconds are for ever: they never run, and keep the loop waiting. */
+static void what_overflows_is_never_and_can_be_cancelled(void **state)
+{
+    (void)state;
+    loop_handle_t far = {0}, farther = {0};
+    loop = open_loop();
+    assert_int_equal(loop_call_later(loop, INT64_MAX, say, "no", &far), 0);
+    assert_int_equal(loop_call_later(loop, INT64_MAX / 1000000, say, "no", &farther), 0);
+    assert_int_equal(loop_call_later(loop, 1000, say, "a", NULL), 0);
+    assert_int_equal(loop_run_once(loop, 0), 1);
+    assert_int_equal(loop_run_once(loop, 5000), 1);
+    assert_true(loop_cancel(&far));
+    assert_true(loop_cancel(&farther));
+    finish("a");
+}
+
+static void stop_loop(void *arg)
+{
+    (void)arg;
+    loop_stop(loop);
+}
+
+static void a_timer_at_the_end_of_time_keeps_the_loop_alive_and_never_runs(void **state)
+{
+    (void)state;
+    loop_handle_t never = {0};
+    loop = open_loop();
+    assert_int_equal(loop_call_at(loop, INT64_MAX, say, "no", &never), 0);
+    assert_int_equal(loop_call_later(loop, 3600 * 1000, stop_loop, NULL, NULL), 0);
+    assert_int_equal(loop_run(loop), 1);
+    assert_true(loop_cancel(&never));
+    finish("");
+}
+
+static void waiting_for_ever_long_with_nothing_to_do_ends_at_once_in_virtual_time(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    assert_int_equal(loop_run_once(loop, INT64_MAX), 0);
+    assert_int_equal(loop_run_once(loop, INT64_MAX - 1), 0);
+    assert_int_equal(close_loop(loop), 0);
+}
+
+static void a_real_far_deadline_does_not_end_the_wait_early_or_fail(void **state)
+{
+    (void)state;
+    loop = open_real_loop();
+    assert_int_equal(loop_call_later(loop, INT64_C(1) << 40, say, "no", NULL), 0);
+    assert_int_equal(loop_call_at(loop, INT64_MAX - 1, say, "no", NULL), 0);
+    int64_t start = loop_time(loop);
+    loop_stats_t stats;
+    while (loop_time(loop) - start < 20 * MS)
+        assert_int_equal(loop_run_once(loop, 5), 1);
+    loop_stats(loop, &stats);
+    assert_true(stats.polls < 50);
+    assert_string_equal(traced(), "");
+    assert_int_equal(close_loop(loop), 0);
+}
+
+static void virtual_time_jumps_from_deadline_to_deadline(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    int64_t start = loop_time(loop) / MS;
+    assert_int_equal(start, 0);
+    assert_int_equal(loop_call_later(loop, 86400 * 1000, say_when, "day", NULL), 0);
+    assert_int_equal(loop_call_later(loop, 1, say_when, "ms", NULL), 0);
+    assert_int_equal(loop_call_later(loop, 3600 * 1000, say_when, "hour", NULL), 0);
+    finish("ms1 hour3600000 day86400000");
+}
+
+static int rounds;
+
+static void work_on(void *arg)
+{
+    if (++rounds < 500)
+        assert_int_equal(loop_call_soon(loop, work_on, arg, NULL), 0);
+    else
+        say_when("worked");
+}
+
+static void virtual_time_stands_still_while_work_is_ready(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    rounds = 0;
+    assert_int_equal(loop_call_later(loop, 1, say_when, "timer", NULL), 0);
+    assert_int_equal(loop_call_soon(loop, work_on, NULL, NULL), 0);
+    finish("worked0 timer1");
+}
+
+static void virtual_time_moves_only_as_far_as_one_wait_allows(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    assert_int_equal(loop_call_later(loop, 100, say_when, "t", NULL), 0);
+    assert_int_equal(loop_run_once(loop, 0), 1);
+    assert_int_equal(loop_time(loop), 0);
+    assert_int_equal(loop_run_once(loop, 60), 1);
+    assert_int_equal(loop_time(loop), 60 * MS);
+    assert_int_equal(loop_run_once(loop, 60), 0);
+    assert_int_equal(loop_time(loop), 100 * MS);
+    finish("t100");
+}
+
+static void set_one_in_the_past(void *arg)
+{
+    (void)arg;
+    say_when("set");
+    assert_int_equal(loop_call_later(loop, 0, say_when, "zero", NULL), 0);
+    assert_int_equal(loop_call_at(loop, loop_time(loop) - 5 * MS, say_when, "past", NULL), 0);
+}
+
+static void a_timer_set_by_a_timer_runs_in_a_later_pass_even_if_it_is_due(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    assert_int_equal(loop_call_later(loop, 10, set_one_in_the_past, NULL, NULL), 0);
+    assert_int_equal(loop_call_later(loop, 10, say_when, "tie", NULL), 0);
+    finish("set10 tie10 past10 zero10");
+}
+
+/* Many timers, few deadlines: each deadline's timers run in the order they were set, whatever was cancelled. */
+enum { MANY = 2000, DEADLINES = 7 };
+static struct timed {
+    loop_handle_t handle;
+    int number, deadline;
+} timed[MANY];
+static int last_deadline, last_number, out_of_order, ran;
+
+static void check_order(void *arg)
+{
+    const struct timed *t = arg;
+    if (t->deadline < last_deadline || (t->deadline == last_deadline && t->number < last_number))
+        out_of_order++;
+    last_deadline = t->deadline;
+    last_number = t->number;
+    ran++;
+}
+
+static void thousands_of_timers_are_sorted_stably(void **state)
+{
+    (void)state;
+    int cancelled = 0;
+    loop = open_loop();
+    last_deadline = last_number = out_of_order = ran = 0;
+    for (int i = 0; i < MANY; i++) {
+        timed[i] = (struct timed){.number = i, .deadline = i * 31 % DEADLINES};
+        assert_int_equal(loop_call_later(loop, timed[i].deadline, check_order, &timed[i], &timed[i].handle), 0);
+    }
+    for (int i = 0; i < MANY; i += 3)
+        cancelled += loop_cancel(&timed[i].handle);
+    assert_int_equal(loop_run(loop), 0);
+    assert_int_equal(out_of_order, 0);
+    assert_int_equal(ran, MANY - cancelled);
+    finish("");
+}
+
+/* --- Real time: only never early ------------------------------------------------------------------------- */
+
+static int64_t real_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 * MS + t.tv_nsec;
+}
+
+struct due {
+    int64_t when;
+};
+static int early;
+
+static void check_due(void *arg)
+{
+    const struct due *due = arg;
+    early += real_now() < due->when || loop_time(loop) < due->when;
+    ran++;
+}
+
+static void stall(void *arg)
+{
+    (void)arg;
+    for (int64_t end = real_now() + 3 * MS; real_now() < end;)
+        ;
+}
+
+static void timers_are_never_early_in_real_time(void **state)
+{
+    (void)state;
+    enum { N = 20 };
+    struct due due[2 * N];
+    loop = open_real_loop();
+    early = ran = 0;
+    assert_int_equal(loop_call_soon(loop, stall, NULL, NULL), 0);
+    for (int i = 0; i < N; i++) {
+        due[i].when = real_now() + i * MS;
+        assert_int_equal(loop_call_later(loop, i, check_due, &due[i], NULL), 0);
+        due[N + i].when = real_now() + i * 777777;
+        assert_int_equal(loop_call_at(loop, due[N + i].when, check_due, &due[N + i], NULL), 0);
+    }
+    assert_int_equal(loop_run(loop), 0);
+    assert_int_equal(early, 0);
+    assert_int_equal(ran, 2 * N);
+    finish("");
+}
+
+static struct due from_callback;
+
+static void set_after_a_stall(void *arg)
+{
+    stall(NULL);
+    from_callback.when = real_now() + 2 * MS;
+    assert_int_equal(loop_call_later(loop, 2, check_due, arg, NULL), 0);
+}
+
+static void a_delay_counts_from_the_call_and_not_from_the_beginning_of_the_pass(void **state)
+{
+    (void)state;
+    loop = open_real_loop();
+    early = ran = 0;
+    assert_int_equal(loop_call_soon(loop, set_after_a_stall, &from_callback, NULL), 0);
+    assert_int_equal(loop_run(loop), 0);
+    assert_int_equal(early, 0);
+    assert_int_equal(ran, 1);
+    finish("");
+}
+
+static void time_stands_still(void *seen)
+{
+    *(int64_t *)seen = loop_time(loop);
+    stall(NULL);
+    if (loop_time(loop) != *(int64_t *)seen)
+        trace("moved");
+}
+
+static void loop_time_is_read_once_a_pass_and_never_goes_back(void **state)
+{
+    (void)state;
+    int64_t first = 0, second = 0;
+    loop = open_real_loop();
+    assert_int_equal(loop_call_soon(loop, time_stands_still, &first, NULL), 0);
+    assert_int_equal(loop_call_later(loop, 1, time_stands_still, &second, NULL), 0);
+    assert_int_equal(loop_run(loop), 0);
+    assert_true(second >= first + 1 * MS);
+    assert_true(loop_time(loop) >= second);
+    finish("");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(negative_milliseconds_and_past_times_count_as_now),
+        cmocka_unit_test(extreme_absolute_times_are_sorted_like_others),
+        cmocka_unit_test(what_overflows_is_never_and_can_be_cancelled),
+        cmocka_unit_test(a_timer_at_the_end_of_time_keeps_the_loop_alive_and_never_runs),
+        cmocka_unit_test(waiting_for_ever_long_with_nothing_to_do_ends_at_once_in_virtual_time),
+        cmocka_unit_test(a_real_far_deadline_does_not_end_the_wait_early_or_fail),
+        cmocka_unit_test(virtual_time_jumps_from_deadline_to_deadline),
+        cmocka_unit_test(virtual_time_stands_still_while_work_is_ready),
+        cmocka_unit_test(virtual_time_moves_only_as_far_as_one_wait_allows),
+        cmocka_unit_test(a_timer_set_by_a_timer_runs_in_a_later_pass_even_if_it_is_due),
+        cmocka_unit_test(thousands_of_timers_are_sorted_stably),
+        cmocka_unit_test(timers_are_never_early_in_real_time),
+        cmocka_unit_test(a_delay_counts_from_the_call_and_not_from_the_beginning_of_the_pass),
+        cmocka_unit_test(loop_time_is_read_once_a_pass_and_never_goes_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
