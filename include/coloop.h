@@ -7,6 +7,10 @@
 #include <coloop/task.h>
 #include <coloop/scope.h>
 #include <coloop/error.h>
+#include <coloop/group.h>
+#include <coloop/sync.h>
+#include <coloop/future.h>
+#include <coloop/chan.h>
 #include <coloop/io.h>
 #include <coloop/net.h>
 #include <coloop/debug.h>

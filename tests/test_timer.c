@@ -82,13 +82,34 @@ static void a_timer_at_the_end_of_time_keeps_the_loop_alive_and_never_runs(void 
     finish("");
 }
 
-static void waiting_for_ever_long_with_nothing_to_do_ends_at_once_in_virtual_time(void **state)
+/* A wait too long for the clock is one for ever, which a stop or a post ends; the clock does not run over. */
+static void the_longest_waits_leave_virtual_time_where_it_is(void **state)
 {
     (void)state;
+    loop_handle_t never = {0};
     loop = open_loop();
+    loop_stop(loop);
     assert_int_equal(loop_run_once(loop, INT64_MAX), 0);
-    assert_int_equal(loop_run_once(loop, INT64_MAX - 1), 0);
-    assert_int_equal(close_loop(loop), 0);
+    assert_int_equal(loop_call_at(loop, INT64_MAX, say, "no", &never), 0);
+    assert_int_equal(loop_call_soon_threadsafe(loop, say, "posted"), 0);
+    assert_int_equal(loop_run_once(loop, INT64_MAX - 1), 1);
+    assert_int_equal(loop_time(loop), 0);
+    loop_cancel(&never);
+    finish("posted");
+}
+
+static void the_longest_jump_reaches_no_timer_that_is_never(void **state)
+{
+    (void)state;
+    loop_handle_t never = {0};
+    loop = open_loop();
+    assert_int_equal(loop_run_once(loop, INT64_MAX / 1000000), 0);
+    assert_int_equal(loop_time(loop), INT64_MAX / 1000000 * MS);
+    assert_int_equal(loop_call_at(loop, INT64_MAX, say, "no", &never), 0);
+    assert_int_equal(loop_call_later(loop, 0, say, "now", NULL), 0);
+    assert_int_equal(loop_run_once(loop, 0), 1);
+    loop_cancel(&never);
+    finish("now");
 }
 
 static void a_real_far_deadline_does_not_end_the_wait_early_or_fail(void **state)
@@ -303,7 +324,8 @@ int main(void)
         cmocka_unit_test(extreme_absolute_times_are_sorted_like_others),
         cmocka_unit_test(what_overflows_is_never_and_can_be_cancelled),
         cmocka_unit_test(a_timer_at_the_end_of_time_keeps_the_loop_alive_and_never_runs),
-        cmocka_unit_test(waiting_for_ever_long_with_nothing_to_do_ends_at_once_in_virtual_time),
+        cmocka_unit_test(the_longest_waits_leave_virtual_time_where_it_is),
+        cmocka_unit_test(the_longest_jump_reaches_no_timer_that_is_never),
         cmocka_unit_test(a_real_far_deadline_does_not_end_the_wait_early_or_fail),
         cmocka_unit_test(virtual_time_jumps_from_deadline_to_deadline),
         cmocka_unit_test(virtual_time_stands_still_while_work_is_ready),

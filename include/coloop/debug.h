@@ -18,7 +18,7 @@ extern "C" {
  * A NULL file is stderr, a NULL loop is said to be none. */
 COLOOP_API void loop_dump(loop_t *loop, FILE *file);
 
-typedef struct loop_stats {
+typedef struct loop_statistics {
     size_t tasks;          /* alive now */
     size_t tasks_peak;     /* the most that were alive at a time */
     uint64_t tasks_total;  /* spawned since loop_new */

@@ -39,7 +39,8 @@ COLOOP_API loop_t *loop_new(const loop_options_t *options);
 
 /* Runs the loop until no task, call, timer or watcher is left, and returns 0; or until loop_stop, and
  * returns 1 if there is work left then (loop_run may be called again) and 0 if there is none.
- * -EDEADLK: tasks are left that nothing can ever wake; each was reported to the exception handler.
+ * -EDEADLK: tasks are left that nothing can ever wake; they were reported to the exception handler, the first twenty
+ * one by one.
  * -EBUSY: this loop, or another one on this thread, is running already. -ECHILD: the process has forked
  * since loop_new; only the parent may use the loop, the child closes it and makes its own.
  * Signal handlers alone do not keep a loop running. */
@@ -60,10 +61,12 @@ COLOOP_API int loop_run_once(loop_t *loop, int64_t timeout_ms);
 COLOOP_API void loop_stop(loop_t *loop);
 
 /* Cancels all tasks that are left, runs the loop until they have cleaned up, and frees everything:
- * pending calls are dropped, task handles become invalid, fds of the user stay open. Returns how many
- * tasks it had to cancel. A task that never ends in spite of being cancelled is reported to the
+ * pending calls, watchers and signal handlers are dropped before, task handles become invalid, fds of the user stay open.
+ * A loop_hold is waited for, as a thread may be at work on a task's behalf; tasks spawned meanwhile are cancelled as
+ * well. Returns how many tasks it had to cancel. A task that never ends in spite of being cancelled is reported to the
  * exception handler and ended as if by co_throw. -EBUSY: the loop is running, nothing was done. NULL is
- * ignored. In a forked child only memory and the loop's own fds are freed. */
+ * ignored. In a forked child only memory and the loop's own fds are freed; -EBUSY if the fork was made while it ran, as
+ * the child may be on one of its stacks. */
 COLOOP_API int loop_close(loop_t *loop);
 
 /* The loop that runs on this thread; while none runs, the newest one made on it that is still open;

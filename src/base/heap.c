@@ -112,6 +112,19 @@ void coloop__heap_remove(struct heap *heap, struct coloop__heap_node *node)
         (void)resize(heap, heap->capacity / 2); /* out of memory, it just stays large */
 }
 
+/* Inserts what is kept anew, in place: there are never more of those than were looked at. */
+void coloop__heap_filter(struct heap *heap, bool (*keep)(struct coloop__heap_node *))
+{
+    size_t n = heap->count;
+    heap->count = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct heap_entry entry = heap->entries[i];
+        entry.node->position = 0;
+        if (keep(entry.node))
+            sift_up(heap, heap->count++, entry);
+    }
+}
+
 void coloop__heap_free(struct heap *heap)
 {
     coloop__free(heap->block);

@@ -22,6 +22,8 @@ int coloop__heap_insert(struct heap *heap, struct coloop__heap_node *node, int64
 int coloop__heap_reserve(struct heap *heap);
 /* Removes a node that is in the heap. */
 void coloop__heap_remove(struct heap *heap, struct coloop__heap_node *node);
+/* Removes every node for which keep(node) says no. */
+void coloop__heap_filter(struct heap *heap, bool (*keep)(struct coloop__heap_node *));
 void coloop__heap_free(struct heap *heap);
 
 /* The node with the least key, or NULL. */

@@ -4,6 +4,13 @@
 
 #include <coloop/base.h>
 
+/* In a shared library, without a call to find the variable. */
+#if defined(__GLIBC__)
+#define COLOOP__FAST_TLS __attribute__((tls_model("initial-exec")))
+#else
+#define COLOOP__FAST_TLS
+#endif
+
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 struct list {

@@ -26,6 +26,9 @@ struct birth {
     struct context back;
     void (*entry)(void *);
     void *arg;
+#if !COLOOP_CONTEXT_UCONTEXT && COLOOP_HAVE_UCONTEXT
+    ucontext_t state; /* to enter the stack with */
+#endif
 };
 
 static _Thread_local struct birth *newborn;
@@ -65,29 +68,27 @@ size_t coloop__context_depth(const struct context *context, const void *high)
 #else
 
 #if COLOOP_HAVE_UCONTEXT
-static _Thread_local ucontext_t template;
-
 CONTEXT_NO_ASAN static void launch(void)
 {
-    setcontext(&template);
+    setcontext(&newborn->state);
     __builtin_trap(); /* it failed, which it cannot */
 }
 
-static void prepare(struct context *start, void *low, void *high)
+static void prepare(struct birth *birth, struct context *start, void *low, void *high)
 {
-    getcontext(&template); /* anew each time: it holds the signal mask that the thread goes on with */
-    template.uc_stack.ss_sp = low;
-    template.uc_stack.ss_size = (size_t)((char *)high - (char *)low);
-    template.uc_link = NULL;
-    makecontext(&template, born, 0);
+    getcontext(&birth->state); /* it holds the signal mask that the thread goes on with */
+    birth->state.uc_stack.ss_sp = low;
+    birth->state.uc_stack.ss_size = (size_t)((char *)high - (char *)low);
+    birth->state.uc_link = NULL;
+    makecontext(&birth->state, born, 0);
     /* launch runs on this stack, well below all that is in use: it is never returned to */
     start->ip = launch;
     start->sp = context_call_sp((char *)__builtin_frame_address(0) - 2048);
 }
 #else
-static void prepare(struct context *start, void *low, void *high)
+static void prepare(struct birth *birth, struct context *start, void *low, void *high)
 {
-    (void)low;
+    (void)birth, (void)low;
     start->ip = born;
     start->sp = context_call_sp(high);
 }
@@ -95,9 +96,12 @@ static void prepare(struct context *start, void *low, void *high)
 
 void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *), void *arg)
 {
-    struct birth birth = {.context = context, .entry = entry, .arg = arg};
+    struct birth birth;
     struct context start = {0};
-    prepare(&start, low, high);
+    birth.context = context;
+    birth.entry = entry;
+    birth.arg = arg;
+    prepare(&birth, &start, low, high);
     newborn = &birth;
     context_jump(&birth.back, &start);
     newborn = NULL;

@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -70,9 +71,10 @@ static size_t guard_size(void)
 static atomic_int guard_kind;
 static atomic_size_t protected_guards; /* each splits a mapping; the kernel allows a process only so many */
 static size_t protected_max;
+static pthread_once_t protected_once = PTHREAD_ONCE_INIT;
 
 /* Half of the mappings the kernel allows, in guards of two mappings each, leaving room for the application. */
-static size_t read_protected_max(void)
+static void read_protected_max(void)
 {
     size_t maps = 65530;
     FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
@@ -81,7 +83,7 @@ static size_t read_protected_max(void)
             maps = 65530;
         fclose(file);
     }
-    return maps > 8192 ? (maps - 8192) / 2 : maps / 4;
+    protected_max = maps > 8192 ? (maps - 8192) / 2 : maps / 4;
 }
 
 /* Some emulators say yes to any advice: one that cannot exist must be refused for the answer to count. Under
@@ -104,22 +106,26 @@ void coloop__stack_set_guard(enum stack_guard guard)
     atomic_store(&guard_kind, guard);
 }
 
+static bool protect(char *slot)
+{
+    pthread_once(&protected_once, read_protected_max);
+    if (atomic_load(&protected_guards) >= protected_max || mprotect(slot, guard_size(), PROT_NONE) < 0)
+        return false;
+    atomic_fetch_add(&protected_guards, 1);
+    return true;
+}
+
 static void install_guard(struct stack_pool *pool, char *slot)
 {
-    if (atomic_load(&guard_kind) == STACK_GUARD_UNKNOWN) {
-        protected_max = read_protected_max();
+    if (atomic_load(&guard_kind) == STACK_GUARD_UNKNOWN)
         atomic_store(&guard_kind, find_guard());
-    }
     int kind = atomic_load(&guard_kind);
     if (kind == STACK_GUARD_ADVICE && madvise(slot, guard_size(), MADV_GUARD_INSTALL) == 0)
         return;
-    if (kind == STACK_GUARD_PROTECT && atomic_load(&protected_guards) < protected_max &&
-        mprotect(slot, guard_size(), PROT_NONE) == 0) {
-        atomic_fetch_add(&protected_guards, 1);
+    if (kind != STACK_GUARD_NONE && protect(slot))
         pool->protected++;
-        return;
-    }
-    pool->unguarded++;
+    else
+        pool->unguarded++;
 }
 
 bool coloop__stack_overflowed(const struct stack *stack, const void *address)
@@ -307,6 +313,7 @@ static void free_slab(struct stack_pool *pool, struct stack_slab *slab)
         for (size_t i = 0; i < slab->used; i++)
             valgrind_stack_deregister(slab->valgrind_ids[i]);
     coloop__free(slab->valgrind_ids);
+    sanitizer_stack_idle(slab->memory, slab->slots * slot_size(pool)); /* whatever is mapped here next */
     munmap(slab->memory, slab->slots * slot_size(pool));
     coloop__free(slab);
 }

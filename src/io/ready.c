@@ -27,9 +27,14 @@ int io__park(co_task_t *task, int fd, unsigned events, const char *call, const c
     int rc = loop__fd_wait(task->loop, &waiter.fd);
     if (rc < 0)
         return rc == -EPERM ? (int)events : rc;
+    const struct loop__fd *entry = loop__fd_find(task->loop, fd);
+    uint32_t forgotten = entry->forgotten;
     struct co__reason reason = {.call = call, .where = where, .subject = CO__FD, .fd = fd, .events = events};
     rc = co__park(task, &waiter.wait, &reason);
-    return rc < 0 ? rc : waiter.wait.value;
+    if (rc < 0)
+        return rc;
+    /* another task may have closed it since we were woken, and the number be another file */
+    return entry->forgotten == forgotten ? waiter.wait.value : -EBADF;
 }
 
 /* What poll(2) says now. */

@@ -41,14 +41,11 @@ static inline ssize_t result_of(ssize_t n)
 
 /* The loop of attempts and waits that all calls share; inlined into each. A read that fills less than `full` has
  * taken all there was. */
-static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t, unsigned events,
+static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t, unsigned events,
                                                              attempt_fn *attempt, size_t full,
                                                              const char *call, const char *where)
 {
     co_task_t *task = co__current;
-    int rc = co__check(task);
-    if (rc < 0)
-        return rc;
     struct loop__fd *own = io__own(task, t->fd);
     for (;;) {
         if (!own || own->ready & events) {
@@ -58,11 +55,19 @@ static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t,
             if (n != -EAGAIN)
                 return n;
         }
-        rc = io__park(task, t->fd, events, call, where);
+        int rc = io__park(task, t->fd, events, call, where);
         if (rc < 0)
             return rc;
         own = io__own(task, t->fd);
     }
+}
+
+static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t, unsigned events,
+                                                             attempt_fn *attempt, size_t full,
+                                                             const char *call, const char *where)
+{
+    int rc = co__check(co__current);
+    return rc < 0 ? rc : carry_on(t, events, attempt, full, call, where);
 }
 
 /* --- Fds that may block ---------------------------------------------------------------------------------- */
@@ -187,13 +192,13 @@ static ssize_t try_send(struct transfer *t, bool own)
     return result_of(send(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 
-/* Attempts until all is written; what was written before an error counts more than the error. */
+/* Attempts until all is written, after a check; what was written before an error counts more than the error. */
 static inline __attribute__((always_inline)) ssize_t write_all(struct transfer *t, attempt_fn *attempt,
                                                                const char *call, const char *where)
 {
     size_t size = t->size, done = 0;
     do {
-        ssize_t n = perform(t, CO_WRITE, attempt, 0, call, where);
+        ssize_t n = carry_on(t, CO_WRITE, attempt, 0, call, where);
         if (n < 0)
             return done ? (ssize_t)done : n;
         done += (size_t)n;
@@ -206,13 +211,15 @@ static inline __attribute__((always_inline)) ssize_t write_all(struct transfer *
 ssize_t co_write_here(int fd, const void *data, size_t size, const char *where)
 {
     struct transfer t = {.fd = fd, .const_data = data, .size = size};
-    return write_all(&t, try_write, "co_write", where);
+    int rc = co__check(co__current);
+    return rc < 0 ? rc : write_all(&t, try_write, "co_write", where);
 }
 
 ssize_t co_send_here(int fd, const void *data, size_t size, int flags, const char *where)
 {
     struct transfer t = {.fd = fd, .const_data = data, .size = size, .flags = flags};
-    return write_all(&t, try_send, "co_send", where);
+    int rc = co__check(co__current);
+    return rc < 0 ? rc : write_all(&t, try_send, "co_send", where);
 }
 
 static ssize_t try_sendto(struct transfer *t, bool own)
@@ -228,7 +235,8 @@ ssize_t co_sendto_here(int fd, const void *data, size_t size, int flags, const s
     struct transfer t = {.fd = fd, .const_data = data, .size = size, .flags = flags};
     t.address = (struct sockaddr *)address;
     t.length = &length;
-    return write_all(&t, try_sendto, "co_sendto", where);
+    int rc = co__check(co__current);
+    return rc < 0 ? rc : write_all(&t, try_sendto, "co_sendto", where);
 }
 
 static ssize_t try_sendmsg(struct transfer *t, bool own)

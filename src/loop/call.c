@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-enum { RECORD = 1, RECORDS_KEPT = 256 };
+enum { RECORDS_KEPT = 256 };
 
 static loop_handle_t *record_new(loop_t *loop)
 {
@@ -19,7 +19,7 @@ static loop_handle_t *record_new(loop_t *loop)
     }
     loop_handle_t *handle = coloop__zalloc(sizeof *handle);
     if (handle)
-        handle->flags = RECORD;
+        handle->flags = LOOP_RECORD;
     return handle;
 }
 
@@ -38,7 +38,7 @@ static void handle_run(struct loop__ready *item)
     loop_handle_t *handle = container_of(item, loop_handle_t, ready);
     loop_fn *fn = handle->fn;
     void *arg = handle->arg;
-    if (handle->flags & RECORD)
+    if (handle->flags & LOOP_RECORD)
         record_free(handle->loop, handle);
     fn(arg);
 }
@@ -107,27 +107,51 @@ bool loop_cancel(loop_handle_t *handle)
     return timed;
 }
 
-static void drop(loop_t *loop, struct loop__ready *item)
+/* --- At close -------------------------------------------------------------------------------------------- */
+
+static void drop(loop_handle_t *handle)
 {
-    if (item->run == handle_run && container_of(item, loop_handle_t, ready)->flags & RECORD)
-        coloop__free(container_of(item, loop_handle_t, ready));
-    else if (item->run != handle_run && loop->client)
-        loop->client->drop(item);
+    if (handle->flags & LOOP_RECORD)
+        coloop__free(handle);
+    else if (handle->flags & LOOP_OWNS_ARG)
+        coloop__free(handle->arg);
+}
+
+static void drop_from(struct list *queue)
+{
+    for (struct coloop__link *link = queue->head.next, *next; link != &queue->head; link = next) {
+        struct loop__ready *item = container_of(link, struct loop__ready, link);
+        next = link->next;
+        if (item->run != handle_run)
+            continue;
+        list_remove(link);
+        drop(container_of(item, loop_handle_t, ready));
+    }
+}
+
+static bool keep_timer(struct coloop__heap_node *node)
+{
+    struct loop__timer *timer = container_of(node, struct loop__timer, node);
+    if (timer->expire != handle_expire)
+        return true;
+    drop(container_of(timer, loop_handle_t, timer));
+    return false;
 }
 
 void loop__drop_calls(loop_t *loop)
 {
-    struct coloop__link *link;
-    list_append(&loop->ready, &loop->batch);
-    while ((link = list_pop_front(&loop->ready)))
-        drop(loop, container_of(link, struct loop__ready, link));
-    while (loop->timers.count) {
-        struct coloop__heap_node *node = heap_first(&loop->timers);
-        coloop__heap_remove(&loop->timers, node);
-        struct loop__timer *timer = container_of(node, struct loop__timer, node);
-        if (timer->expire == handle_expire)
-            drop(loop, &container_of(timer, loop_handle_t, timer)->ready);
-    }
-    while ((link = list_pop_front(&loop->records)))
+    drop_from(&loop->ready);
+    drop_from(&loop->batch);
+    coloop__heap_filter(&loop->timers, keep_timer);
+    for (struct coloop__link *link; (link = list_pop_front(&loop->records));)
         coloop__free(container_of(link, loop_handle_t, ready.link));
+    loop->record_count = 0;
+}
+
+void loop__drop_items(loop_t *loop)
+{
+    list_append(&loop->ready, &loop->batch);
+    for (struct coloop__link *link; (link = list_pop_front(&loop->ready));)
+        if (loop->client)
+            loop->client->drop(container_of(link, struct loop__ready, link));
 }

@@ -19,7 +19,8 @@ enum {
 struct loop_client {
     void (*begin)(loop_t *), (*end)(loop_t *); /* around every run, on the running thread */
     void (*report_stuck)(loop_t *);            /* work is left that nothing can wake: tell who */
-    int (*cancel_all)(loop_t *);               /* at close: asks all work to end; how much there was */
+    void (*cancel_all)(loop_t *);              /* at close: asks all work to end, and new work as well */
+    void (*outside)(loop_t *, void (*)(void *), void *); /* makes a call on the loop's own stack */
     void (*force_all)(loop_t *);               /* at close: what is left did not end though nothing can wake it */
     void (*drop)(struct loop__ready *);        /* at close: an item of the client's that will not run */
     bool (*idle)(loop_t *);                    /* before waiting: house-keeping; true if some is left for later */
@@ -55,6 +56,7 @@ struct loop {
     const struct loop_client *client;
     void *client_data;
     size_t client_work; /* tasks alive */
+    int cancelled;      /* tasks that loop_close cancelled */
     bool no_work;       /* client_work is 0, kept by the client for loop_close */
     uint64_t slow_reported; /* slow items the client has reported itself, in debug mode */
     size_t holds;
@@ -117,9 +119,16 @@ static inline int64_t loop__next_deadline(const loop_t *loop)
     return loop->timers.count ? loop->timers.entries[0].key : TIME_NEVER;
 }
 
+/* Bits of loop_handle_t.flags. */
+enum {
+    LOOP_RECORD = 1,   /* the loop's own record of a call without a handle */
+    LOOP_OWNS_ARG = 2, /* arg holds the handle, and is freed if the call is dropped at close */
+};
+
 /* --- call.c ---------------------------------------------------------------------------------------------- */
 
-void loop__drop_calls(loop_t *loop); /* at close */
+void loop__drop_calls(loop_t *loop);    /* at close: the user's calls */
+void loop__drop_items(loop_t *loop);    /* and all that is left in the end */
 
 /* --- fd.c: the fd table ---------------------------------------------------------------------------------- */
 
@@ -140,6 +149,7 @@ struct loop__fd {
     unsigned armed;  /* the interest the selector has now; 0 after SELECT_ONCE has fired */
     unsigned ready;  /* own: directions worth a try, and SELECT_HANGUP */
     uint32_t generation; /* of the registration */
+    uint32_t forgotten;  /* how often the number became another file, as far as we were told */
     struct list waits; /* of struct loop__fd_wait; made at first use */
     struct loop__watcher *watchers[2]; /* reader, writer; allocated with the first */
 };
@@ -178,6 +188,7 @@ int loop__fd_update(loop_t *loop, int fd, struct loop__fd *entry);
 void loop__fd_dispatch(loop_t *loop, const struct selector_event *events, int n);
 /* Looks for waited-for fds that were closed behind our back. */
 void loop__fd_check(loop_t *loop);
+void loop__watchers_drop(loop_t *loop);
 void loop__fd_free(loop_t *loop);
 
 /* --- wake.c, signal.c ------------------------------------------------------------------------------------ */
@@ -193,6 +204,15 @@ static inline bool loop__has_posts(loop_t *loop)
     return atomic_load_explicit(&loop->posted, memory_order_relaxed) != NULL;
 }
 void loop__signals_dispatch(loop_t *loop);
+/* One waiter for a signal, in the waiter's memory: wake(wait) is called once, after the next arrival. */
+struct loop__signal_wait {
+    struct coloop__link link;
+    int signo;
+    void (*wake)(struct loop__signal_wait *);
+};
+int loop__signal_wait(loop_t *loop, struct loop__signal_wait *wait); /* 0 or an error of loop_add_signal_handler */
+void loop__signal_unwait(loop_t *loop, struct loop__signal_wait *wait);
+void loop__signals_drop(loop_t *loop); /* the user's handlers */
 void loop__signals_free(loop_t *loop);
 
 /* --- loop.c, exception.c --------------------------------------------------------------------------------- */
@@ -201,7 +221,7 @@ void loop__signals_free(loop_t *loop);
 struct loop_thread {
     loop_t *running, *newest;
 };
-extern _Thread_local struct loop_thread loop__thread;
+extern _Thread_local struct loop_thread loop__thread COLOOP__FAST_TLS;
 
 unsigned loop__forks(void); /* of this process, since the first loop */
 static inline bool loop__forked(const loop_t *loop)

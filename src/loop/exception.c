@@ -21,12 +21,28 @@ void loop_default_exception_handler(loop_t *loop, const loop_exception_t *except
             exception->where ? ")" : "");
 }
 
+struct call {
+    loop_t *loop;
+    const loop_exception_t *exception;
+};
+
+static void call_handler(void *arg)
+{
+    struct call *call = arg;
+    loop_t *loop = call->loop;
+    if (loop->exception_fn)
+        loop->exception_fn(loop, call->exception, loop->exception_arg);
+    else
+        loop_default_exception_handler(loop, call->exception);
+}
+
 void loop_call_exception_handler(loop_t *loop, const loop_exception_t *exception)
 {
-    if (loop->exception_fn)
-        loop->exception_fn(loop, exception, loop->exception_arg);
+    struct call call = {loop, exception};
+    if (loop->client)
+        loop->client->outside(loop, call_handler, &call);
     else
-        loop_default_exception_handler(loop, exception);
+        call_handler(&call);
 }
 
 void loop__report(loop_t *loop, int error, const char *where, co_task_t *task, const char *format, ...)

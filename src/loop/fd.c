@@ -141,7 +141,9 @@ int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait)
         return -ENOMEM;
     if (entry->always)
         return -EPERM;
-    if (!entry->own)
+    if (!entry->own && list_empty(waits_of(entry)))
+        entry->armed = 0; /* for whoever waited last; the number may be another file by now */
+    else if (!entry->own)
         notice_reuse(loop, wait->fd, entry);
     list_push_back(waits_of(entry), &wait->link);
     int rc = loop__fd_update(loop, wait->fd, entry);
@@ -171,15 +173,19 @@ int loop__fd_own(loop_t *loop, int fd, bool tcp)
     return 0;
 }
 
-static void drop_watcher(loop_t *loop, struct loop__watcher *watcher)
+static void drop_watchers(loop_t *loop, struct loop__fd *entry)
 {
-    if (!watcher)
-        return;
-    if (watcher->fn)
-        loop->watchers--;
-    if (list_linked(&watcher->ready.link))
-        list_remove(&watcher->ready.link);
-    coloop__free(watcher);
+    for (int i = 0; i < 2; i++) {
+        struct loop__watcher *watcher = entry->watchers[i];
+        entry->watchers[i] = NULL;
+        if (!watcher)
+            continue;
+        if (watcher->fn)
+            loop->watchers--;
+        if (list_linked(&watcher->ready.link))
+            list_remove(&watcher->ready.link);
+        coloop__free(watcher);
+    }
 }
 
 void loop__fd_forget(loop_t *loop, int fd)
@@ -189,12 +195,10 @@ void loop__fd_forget(loop_t *loop, int fd)
         return;
     if (entry->registered && !loop->ops->edge) /* a selector that knows numbers must be told */
         loop->ops->remove(loop->selector, fd);
+    entry->forgotten++;
     entry->own = entry->always = entry->registered = entry->tcp = false;
     entry->armed = entry->ready = 0;
-    for (int i = 0; i < 2; i++) {
-        drop_watcher(loop, entry->watchers[i]);
-        entry->watchers[i] = NULL;
-    }
+    drop_watchers(loop, entry);
     wake_waits(loop, entry, BOTH, -EBADF);
 }
 
@@ -217,10 +221,7 @@ static void lose(loop_t *loop, int fd, struct loop__fd *entry, int error)
     wake_waits(loop, entry, BOTH, error);
     if (!watched(entry))
         return;
-    for (int i = 0; i < 2; i++) {
-        drop_watcher(loop, entry->watchers[i]);
-        entry->watchers[i] = NULL;
-    }
+    drop_watchers(loop, entry);
     loop__report(loop, error, NULL, NULL, "fd %d is not watched any more: it was closed before "
                  "loop_remove_reader or loop_remove_writer", fd);
 }
@@ -310,12 +311,23 @@ void loop__fd_check(loop_t *loop)
     loop->check_at = end + (pause > INTERVAL_MIN ? pause : INTERVAL_MIN);
 }
 
+void loop__watchers_drop(loop_t *loop)
+{
+    for (int fd = 0; fd < loop->fd_chunk_count * FD_CHUNK; fd++) {
+        struct loop__fd *entry = loop__fd_find(loop, fd);
+        if (!entry || !watched(entry))
+            continue;
+        drop_watchers(loop, entry);
+        loop__fd_update(loop, fd, entry);
+    }
+}
+
+/* The selector is left alone: in a forked child it is the parent's. */
 void loop__fd_free(loop_t *loop)
 {
     for (int chunk = 0; chunk < loop->fd_chunk_count; chunk++) {
         for (int i = 0; loop->fd_chunks[chunk] && i < FD_CHUNK; i++)
-            for (int k = 0; k < 2; k++)
-                drop_watcher(loop, loop->fd_chunks[chunk][i].watchers[k]);
+            drop_watchers(loop, &loop->fd_chunks[chunk][i]);
         coloop__free(loop->fd_chunks[chunk]);
     }
     coloop__free(loop->fd_chunks);

@@ -131,19 +131,25 @@ void loop_release(loop_t *loop)
 
 /* --- Closing --------------------------------------------------------------------------------------------- */
 
-/* Lets the client's work end. What is left when nothing can wake it any more is ended by force. */
+/* Lets the client's work end. Nothing of the user's can hold it up any longer but a loop_hold, as a thread may be at work
+ * on a task's behalf. What is left when nothing can wake it any more is ended by force. */
 static int cancel_work(loop_t *loop)
 {
     if (!loop->client || loop__forked(loop))
         return 0;
     loop->closing = true;
-    int cancelled = loop->client->cancel_all(loop);
-    while (loop->client_work)
-        if (loop__run_while(loop, &loop->no_work) == -EDEADLK)
-            loop->client->force_all(loop);
-    if (cancelled)
-        loop_run_once(loop, 0); /* for the done callbacks of the last ones */
-    return cancelled;
+    loop__drop_calls(loop);
+    loop__watchers_drop(loop);
+    loop__signals_drop(loop);
+    loop->client->cancel_all(loop);
+    do {
+        while (loop->client_work)
+            if (loop__run_while(loop, &loop->no_work) == -EDEADLK)
+                loop->client->force_all(loop);
+        if (loop->cancelled)
+            loop_run_once(loop, 0); /* for the done callbacks of the last ones */
+    } while (loop->client_work);
+    return loop->cancelled;
 }
 
 static void forget_on_thread(loop_t *loop)
@@ -165,6 +171,7 @@ int loop_close(loop_t *loop)
     loop__signals_free(loop);
     loop__posts_drop(loop);
     loop__drop_calls(loop);
+    loop__drop_items(loop);
     if (loop->client)
         loop->client->free(loop);
     loop__fd_free(loop);

@@ -165,16 +165,14 @@ static void run_pass(loop_t *loop)
 
 static int begin(loop_t *loop)
 {
-    if (loop->running || loop__thread.running)
-        return -EBUSY;
     if (loop__forked(loop))
         return -ECHILD;
+    if (loop->running || loop__thread.running)
+        return -EBUSY;
     loop->running = true;
     loop__thread.running = loop;
     loop->now = loop__clock(loop);
     loop->ran_in_turn = loop->turn_limit = 1; /* the first turn comes at once */
-    if (loop->exported)
-        loop->ops->alarm(loop->selector, TIME_NEVER);
     if (loop->client)
         loop->client->begin(loop);
     return 0;
@@ -225,10 +223,8 @@ static int run_passes(loop_t *loop, const bool *done)
             turn(loop, 0);
         }
         run_pass(loop);
-        if (atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
-            atomic_store(&loop->stop, false);
+        if (atomic_load_explicit(&loop->stop, memory_order_relaxed))
             return has_work(loop);
-        }
     }
     return 0;
 }
@@ -239,6 +235,7 @@ int loop__run_while(loop_t *loop, const bool *done)
     if (rc < 0)
         return rc;
     rc = run_passes(loop, done);
+    atomic_store(&loop->stop, false); /* it was meant for this run */
     if (rc == -EDEADLK && !loop->closing)
         loop->client->report_stuck(loop);
     end(loop);

@@ -5,7 +5,8 @@
  * listen. The handler only touches atomics and writes. A loop that stops listening waits until no handler is
  * at work, so that none writes to its fd once that is closed.
  *
- * Invariant: our handler is installed for a signal exactly while users[signo] > 0. */
+ * Invariant: our handler is installed for a signal exactly while users[signo] > 0, the number of loops with a callback or
+ * a waiter for it. */
 #include "base/alloc.h"
 #include "loop/core.h"
 
@@ -16,11 +17,13 @@
 
 enum { SIGNALS = 65, LISTENERS = 64 };
 
+/* A loop's interest in one signal; our handler is installed while there is a callback or a waiter. */
 struct handler {
     struct loop__ready ready;
     loop_fn *fn; /* NULL: none */
     void *arg;
     unsigned seen;
+    struct coloop__link waits; /* head of a list of struct loop__signal_wait */
 };
 
 struct loop__signals {
@@ -110,20 +113,40 @@ static void handler_run(struct loop__ready *item)
     handler->fn(handler->arg);
 }
 
-int loop_add_signal_handler(loop_t *loop, int signo, loop_fn *fn, void *arg)
+static bool is_used(struct handler *handler)
 {
-    if (!fn || !can_be_handled(signo))
+    return handler->fn || !list_empty(list_of(&handler->waits));
+}
+
+/* Makes sure that arrivals of the signal are counted, before a callback or a waiter is added. */
+static int use(loop_t *loop, int signo)
+{
+    if (!can_be_handled(signo))
         return -EINVAL;
     int rc = open_signals(loop);
+    if (rc < 0 || is_used(&loop->signals->handlers[signo]))
+        return rc;
+    loop->signals->handlers[signo].seen = atomic_load(&arrivals[signo]);
+    if ((rc = install(signo)) == 0)
+        loop->signal_handlers++;
+    return rc;
+}
+
+/* After a callback or a waiter was taken away. */
+static void unuse(loop_t *loop, int signo)
+{
+    if (is_used(&loop->signals->handlers[signo]))
+        return;
+    uninstall(signo);
+    loop->signal_handlers--;
+}
+
+int loop_add_signal_handler(loop_t *loop, int signo, loop_fn *fn, void *arg)
+{
+    int rc = fn ? use(loop, signo) : -EINVAL;
     if (rc < 0)
         return rc;
     struct handler *handler = &loop->signals->handlers[signo];
-    if (!handler->fn) {
-        handler->seen = atomic_load(&arrivals[signo]);
-        if ((rc = install(signo)) < 0)
-            return rc;
-        loop->signal_handlers++;
-    }
     handler->ready.run = handler_run;
     handler->fn = fn;
     handler->arg = arg;
@@ -135,33 +158,65 @@ int loop_remove_signal_handler(loop_t *loop, int signo)
     if (!loop->signals || signo <= 0 || signo >= SIGNALS || !loop->signals->handlers[signo].fn)
         return 0;
     struct handler *handler = &loop->signals->handlers[signo];
-    uninstall(signo);
     handler->fn = NULL;
-    loop->signal_handlers--;
     if (list_linked(&handler->ready.link))
         list_remove(&handler->ready.link);
+    unuse(loop, signo);
     return 1;
+}
+
+int loop__signal_wait(loop_t *loop, struct loop__signal_wait *wait)
+{
+    int rc = use(loop, wait->signo);
+    if (rc == 0)
+        list_push_back(list_of(&loop->signals->handlers[wait->signo].waits), &wait->link);
+    return rc;
+}
+
+void loop__signal_unwait(loop_t *loop, struct loop__signal_wait *wait)
+{
+    list_remove(&wait->link);
+    unuse(loop, wait->signo);
+}
+
+static void wake_waits(loop_t *loop, int signo)
+{
+    struct list woken;
+    list_init(&woken);
+    list_append(&woken, list_of(&loop->signals->handlers[signo].waits));
+    for (struct coloop__link *link; (link = list_pop_front(&woken));) {
+        struct loop__signal_wait *wait = container_of(link, struct loop__signal_wait, link);
+        wait->wake(wait);
+    }
+    unuse(loop, signo);
 }
 
 void loop__signals_dispatch(loop_t *loop)
 {
     for (int signo = 1; signo < SIGNALS; signo++) {
         struct handler *handler = &loop->signals->handlers[signo];
-        unsigned now = handler->fn ? atomic_load(&arrivals[signo]) : 0;
-        if (!handler->fn || now == handler->seen)
+        unsigned now = is_used(handler) ? atomic_load(&arrivals[signo]) : handler->seen;
+        if (now == handler->seen)
             continue;
         handler->seen = now;
-        if (!list_linked(&handler->ready.link))
+        if (handler->fn && !list_linked(&handler->ready.link))
             loop__ready_push(loop, &handler->ready);
+        if (!list_empty(list_of(&handler->waits)))
+            wake_waits(loop, signo);
     }
+}
+
+void loop__signals_drop(loop_t *loop)
+{
+    for (int signo = 1; signo < SIGNALS; signo++)
+        loop_remove_signal_handler(loop, signo);
 }
 
 void loop__signals_free(loop_t *loop)
 {
     if (!loop->signals)
         return;
-    for (int signo = 1; signo < SIGNALS; signo++)
-        loop_remove_signal_handler(loop, signo);
+    loop__signals_drop(loop);
     atomic_store(&listeners[loop->signals->listener], NULL);
     while (atomic_load(&at_work))
         sched_yield();

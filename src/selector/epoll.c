@@ -21,7 +21,7 @@ enum { BATCH_MAX = 512 };
 
 struct selector {
     int fd;
-    int alarm_fd;       /* -1 until there is a use for it */
+    int outer_fd, alarm_fd; /* for fd(): an epoll that holds `fd` and a timerfd; -1 until asked for */
     bool no_pwait2;     /* the kernel has no epoll_pwait2, or forbids it */
     struct epoll_event events[BATCH_MAX];
 };
@@ -33,7 +33,7 @@ static struct selector *epoll_open(void)
         errno = ENOMEM;
         return NULL;
     }
-    s->alarm_fd = -1;
+    s->outer_fd = s->alarm_fd = -1;
     s->no_pwait2 = valgrind_runs(); /* many versions of it do not know the call */
     s->fd = epoll_create1(EPOLL_CLOEXEC);
     if (s->fd < 0) {
@@ -45,8 +45,10 @@ static struct selector *epoll_open(void)
 
 static void epoll_shut(struct selector *s)
 {
-    if (s->alarm_fd >= 0)
+    if (s->outer_fd >= 0) {
+        close(s->outer_fd);
         close(s->alarm_fd);
+    }
     close(s->fd);
     coloop__free(s);
 }
@@ -110,7 +112,7 @@ static int epoll_check(struct selector *s, int fd)
         epoll_remove(s, fd);
         return -ENOENT;
     }
-    return rc == -EEXIST ? 0 : rc;
+    return rc == -EEXIST ? 0 : rc == -EPERM ? -ENOENT : rc;
 }
 
 /* The raw call: libc's came late (glibc 2.35). The kernel wants 64-bit times here on every machine. */
@@ -151,29 +153,42 @@ static int epoll_wait_for(struct selector *s, int64_t timeout, struct selector_e
     return got < 0 ? 0 : got;
 }
 
-static int watch_alarm(struct selector *s)
+static int watch_in(int outer, int fd)
 {
-    return epoll_add(s, s->alarm_fd, SELECT_READ, 0);
+    struct epoll_event event = {.events = EPOLLIN};
+    return epoll_ctl(outer, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+/* All or nothing: the new set is in the outer one before it takes the old one's number. The foreign loops that poll
+ * the outer one know its file, so that must never be replaced. */
 static int epoll_reset(struct selector *s)
 {
     int fd = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0)
         return -errno;
-    int rc = dup3(fd, s->fd, O_CLOEXEC) < 0 ? -errno : 0;
+    int rc = s->outer_fd < 0 ? 0 : watch_in(s->outer_fd, fd);
+    if (rc == 0 && dup3(fd, s->fd, O_CLOEXEC) < 0)
+        rc = -errno;
     close(fd);
-    return rc < 0 || s->alarm_fd < 0 ? rc : watch_alarm(s);
+    return rc;
 }
 
 static int epoll_fd(struct selector *s)
 {
-    if (s->alarm_fd < 0) {
-        s->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-        if (s->alarm_fd < 0 || watch_alarm(s) < 0)
-            return -errno;
+    if (s->outer_fd >= 0)
+        return s->outer_fd;
+    int outer = epoll_create1(EPOLL_CLOEXEC), alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    int rc = outer < 0 || alarm < 0 ? -errno : 0;
+    if (rc == 0 && (rc = watch_in(outer, s->fd)) == 0 && (rc = watch_in(outer, alarm)) == 0) {
+        s->outer_fd = outer;
+        s->alarm_fd = alarm;
+        return outer;
     }
-    return s->fd;
+    if (outer >= 0)
+        close(outer);
+    if (alarm >= 0)
+        close(alarm);
+    return rc;
 }
 
 static void epoll_alarm(struct selector *s, int64_t when)

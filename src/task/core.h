@@ -41,15 +41,15 @@ struct co__wait {
 };
 
 /* What a parked task waits for, for people. */
-enum co__subject { CO__NOTHING, CO__FD, CO__TASK, CO__TASKS, CO__TIME, CO__OBJECT };
+enum co__subject { CO__NOTHING, CO__FD, CO__TASK, CO__TASKS, CO__TIME, CO__OBJECT, CO__OWNED, CO__CASES };
 struct co__reason {
     const char *call;  /* "co_read" */
     const char *where; /* "file.c:12" */
     enum co__subject subject;
     int fd;
     unsigned events;
-    int64_t number;     /* CO__TIME: when; CO__TASKS: how many */
-    const void *object; /* CO__TASK, CO__OBJECT */
+    int64_t number;     /* CO__TIME: when; CO__TASKS, CO__CASES: how many */
+    const void *object; /* CO__TASK, CO__OBJECT; CO__OWNED: where the owning task is noted */
 };
 
 /* Told once, when a task is done; lives in the memory of who wants to know. */
@@ -76,6 +76,7 @@ struct co_task {
     enum co__state state;
     int interrupt; /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
     int budget;    /* calls that may still succeed at once */
+    co_task_t *resumer; /* who spawned it eagerly and goes on when it gives way; else NULL */
 
     /* while parked, and after it until the next park */
     struct co__wait *waits;
@@ -108,6 +109,8 @@ struct co_task {
     struct co_group *group; /* that it is a child of, or NULL */
     struct coloop__link sibling;
     const co_task_t *awaiting; /* what it is parked for in co_await_task */
+    co_task_t *const *awaiting_all; /* and in the gathers */
+    size_t awaiting_count;
     struct co__error *error;
 };
 
@@ -120,6 +123,9 @@ struct size_pool { /* stacks of an unusual size */
 struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
+    unsigned indirect;   /* above 0, tasks go on in the loop's stack and not in each other */
+    void (*errand)(void *); /* what a task wants done on the loop's stack */
+    void *errand_arg;
     co_task_t *finished; /* gave way for the last time, to be reaped by the loop's stack */
     struct list tasks;   /* that are not done, in the order of spawning */
     struct list held;    /* that are done, and have handles */
@@ -132,7 +138,7 @@ struct scheduler {
     void *alternate_stack; /* for SIGSEGV, while the loop runs */
 };
 
-extern _Thread_local co_task_t *co__current;
+extern _Thread_local co_task_t *co__current COLOOP__FAST_TLS;
 
 /* --- scheduler.c ----------------------------------------------------------------------------------------- */
 
@@ -151,6 +157,10 @@ void co__stack_main(struct stack *stack);
 /* Runs a task that is ready, from the loop's stack, until it gives way. */
 void co__resume(co_task_t *task);
 void co__run_item(struct loop__ready *item); /* the same, as an item of the ready queue */
+/* Runs a new task from within a callback or the running task, and returns when it, and no other, gives way. */
+void co__run_eagerly(co_task_t *task);
+/* Calls fn(arg) on the loop's stack, outside any coroutine, and returns when it has. */
+void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
 /* Puts a task at the end of the ready queue. */
 void co__make_ready(co_task_t *task);
 /* Ends the running task, on its own stack. With unwound, frames are left on the stack: it does not return. */
@@ -208,8 +218,6 @@ void co__group_child_done(co_task_t *task);
 void co__drop_held(struct scheduler *scheduler);
 /* Frees an item of the ready queue, if it is a done callback that will not be called. */
 void co__drop_item(struct loop__ready *item);
-/* Waits for one task that may be cancelled, without taking its result: 0 or the caller's code. */
-int co__join(co_task_t *self, co_task_t *task, const char *call, const char *where);
 /* What a task waits for, in words: "co_read on fd 5". */
 void co__describe(const co_task_t *task, char *text, size_t size);
 void co__report_stuck(loop_t *loop);

@@ -25,6 +25,8 @@ void co__describe(const co_task_t *task, char *text, size_t size)
 {
     const struct co__reason *reason = &task->reason;
     const co_task_t *other = reason->object;
+    if (reason->subject == CO__OWNED && task->state == CO__PARKED)
+        other = *(co_task_t *const *)reason->object;
     if (task->state != CO__PARKED) {
         snprintf(text, size, task->state == CO__RUNNING ? "running" : "ready to run");
         return;
@@ -42,6 +44,13 @@ void co__describe(const co_task_t *task, char *text, size_t size)
         break;
     case CO__TIME:
         describe_time(task, text, size);
+        break;
+    case CO__CASES:
+        snprintf(text, size, "%s, for one of %lld cases", reason->call, (long long)reason->number);
+        break;
+    case CO__OWNED:
+        snprintf(text, size, "%s, held by %s%s%s", reason->call, other ? "task '" : "readers",
+                 other ? other->name : "", other ? "'" : "");
         break;
     default:
         snprintf(text, size, "%s", reason->call ? reason->call : "nothing yet");

@@ -44,9 +44,9 @@ static void join_shielded(co_task_t *self, co_task_t *task, const char *call, co
             co__check(self); /* the loop is being closed by force: this may end us */
 }
 
-int co__join(co_task_t *self, co_task_t *task, const char *call, const char *where)
+/* Waits for the task; if the caller has been or is interrupted (rc < 0), it is cancelled first. */
+static int join(co_task_t *self, co_task_t *task, int rc, const char *call, const char *where)
 {
-    int rc = co__check(self);
     if (rc == 0 && !task->done)
         rc = park_for(self, task, call, where);
     if (rc < 0 && !task->done) {
@@ -67,11 +67,18 @@ static int take(co_task_t *self, co_task_t *task)
     return result;
 }
 
-static bool waits_for(const co_task_t *task, const co_task_t *self)
+/* Whether the task is `self` or cannot end before it. Gathers of gathers are followed to a depth that a
+ * coroutine's stack bears; a cycle beyond it is found by the loop, when nothing else is left. */
+static bool waits_for(const co_task_t *task, const co_task_t *self, int depth)
 {
-    for (; task; task = task->awaiting)
+    enum { DEPTH_MAX = 32 };
+    for (; task && depth < DEPTH_MAX; task = task->awaiting) {
         if (task == self)
             return true;
+        for (size_t i = 0; i < task->awaiting_count; i++)
+            if (waits_for(task->awaiting_all[i], self, depth + 1))
+                return true;
+    }
     return false;
 }
 
@@ -82,9 +89,11 @@ static int await_task(co_task_t *task, const char *call, const char *where)
         return -ENOMEM;
     if (!self)
         return -EPERM;
-    if (waits_for(task, self))
+    int rc = co__check(self);
+    if (waits_for(task, self, 0))
         return -EDEADLK;
-    int rc = co__join(self, task, call, where), result = take(self, task);
+    rc = join(self, task, rc, call, where);
+    int result = take(self, task);
     return rc < 0 && result == -ECANCELED ? rc : result;
 }
 
@@ -163,22 +172,31 @@ static void detach(struct watcher *watchers, size_t n)
             list_remove(&watchers[i].observer.link);
 }
 
+static int park_on_watch(co_task_t *self, struct watch *watch, co_task_t *const tasks[], size_t n,
+                         const struct co__reason *reason)
+{
+    watch->wait = (struct co__wait){.task = self, .undo = watch_undo};
+    watch->parked = true;
+    self->awaiting_all = tasks;
+    self->awaiting_count = watch->mode == CO_FIRST_COMPLETED ? 0 : n;
+    int rc = co__park(self, &watch->wait, reason);
+    self->awaiting_count = 0;
+    return rc;
+}
+
 /* Waits until the watch is satisfied: 0, the caller's code, or -ENOMEM. No task may be NULL. */
 static int watch_tasks(co_task_t *self, struct watch *watch, co_task_t *const tasks[], size_t n,
                        const struct co__reason *reason)
 {
     enum { FEW = 8 };
     struct watcher few[FEW], *watchers = n <= FEW ? few : coloop__alloc(n * sizeof *watchers);
-    int rc = watchers ? co__check(self) : -ENOMEM;
-    if (rc == 0) {
-        attach(watch, watchers, tasks, n);
-        if (!satisfied(watch)) {
-            watch->wait = (struct co__wait){.task = self, .undo = watch_undo};
-            watch->parked = true;
-            rc = co__park(self, &watch->wait, reason);
-        }
-        detach(watchers, n);
-    }
+    int rc = 0;
+    if (!watchers)
+        return -ENOMEM;
+    attach(watch, watchers, tasks, n);
+    if (!satisfied(watch))
+        rc = park_on_watch(self, watch, tasks, n, reason);
+    detach(watchers, n);
     if (watchers != few)
         coloop__free(watchers);
     return rc;
@@ -187,7 +205,7 @@ static int watch_tasks(co_task_t *self, struct watch *watch, co_task_t *const ta
 static bool among(const co_task_t *self, co_task_t *const tasks[], size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (tasks[i] && waits_for(tasks[i], self))
+        if (tasks[i] && waits_for(tasks[i], self, 0))
             return true;
     return false;
 }
@@ -200,11 +218,13 @@ static size_t count_null(co_task_t *const tasks[], size_t n)
     return count;
 }
 
-/* Waits for tasks that the caller owns. Whatever comes in between, all of them are done in the end. */
-static int gather(co_task_t *self, struct watch *watch, co_task_t *const tasks[], size_t n,
+/* Waits for tasks that the caller owns, unless it has been interrupted (rc < 0). Whatever comes in between, all of
+ * them are done in the end. */
+static int gather(co_task_t *self, int rc, struct watch *watch, co_task_t *const tasks[], size_t n,
                   const struct co__reason *reason)
 {
-    int rc = watch->failed ? 0 : watch_tasks(self, watch, tasks, n, reason);
+    if (rc == 0 && !watch->failed)
+        rc = watch_tasks(self, watch, tasks, n, reason);
     bool give_up = rc < 0 || (watch->failed && watch->mode == CO_FIRST_FAILED);
     for (size_t i = 0; i < n && give_up; i++)
         if (tasks[i])
@@ -218,13 +238,15 @@ static int gather(co_task_t *self, struct watch *watch, co_task_t *const tasks[]
 int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where)
 {
     co_task_t *self = co__current;
+    int rc = co__check(self);
     if (!self)
-        return -EPERM;
+        return rc;
     if (among(self, tasks, n))
         return -EDEADLK;
     struct watch watch = {.mode = CO_FIRST_FAILED, .failed = count_null(tasks, n)};
     struct co__reason reason = {"co_gather", where, CO__TASKS, .number = (int64_t)n};
-    int rc = gather(self, &watch, tasks, n, &reason), result = watch.failed ? -ENOMEM : 0;
+    int result = watch.failed ? -ENOMEM : 0;
+    rc = gather(self, rc, &watch, tasks, n, &reason);
     for (size_t i = 0; i < n; i++) {
         if (!tasks[i])
             continue;
@@ -240,20 +262,18 @@ int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where)
 int co_gather_all_here(co_task_t *const tasks[], size_t n, int results[], const char *where)
 {
     co_task_t *self = co__current;
+    int rc = co__check(self), failed = 0;
     if (!self)
-        return -EPERM;
+        return rc;
     if (among(self, tasks, n))
         return -EDEADLK;
-    int rc = 0, failed = 0;
     struct co__reason reason = {"co_gather_all", where, CO__TASKS, .number = (int64_t)n};
     struct watch watch = {.mode = CO_ALL};
     if (count_null(tasks, n) == 0)
-        rc = gather(self, &watch, tasks, n, &reason);
+        rc = gather(self, rc, &watch, tasks, n, &reason);
     for (size_t i = 0; i < n; i++) {
-        if (tasks[i] && !tasks[i]->done && rc == 0)
-            rc = co__join(self, tasks[i], reason.call, where);
-        else if (tasks[i] && !tasks[i]->done)
-            co_task_cancel(tasks[i]), join_shielded(self, tasks[i], reason.call, where);
+        if (tasks[i])
+            rc = join(self, tasks[i], rc, reason.call, where);
         int result = tasks[i] ? take(NULL, tasks[i]) : -ENOMEM;
         failed += result < 0;
         if (results)
@@ -265,14 +285,15 @@ int co_gather_all_here(co_task_t *const tasks[], size_t n, int results[], const 
 int co_wait_here(co_task_t *const tasks[], size_t n, int mode, const char *where)
 {
     co_task_t *self = co__current;
-    if (!self)
-        return -EPERM;
+    int rc = co__check(self);
+    if (rc < 0)
+        return rc;
     if (n == 0 || mode < CO_ALL || mode > CO_FIRST_FAILED || count_null(tasks, n))
         return -EINVAL;
     if (among(self, tasks, n))
         return -EDEADLK;
     struct watch watch = {.mode = mode};
     struct co__reason reason = {"co_wait", where, CO__TASKS, .number = (int64_t)n};
-    int rc = watch_tasks(self, &watch, tasks, n, &reason);
+    rc = watch_tasks(self, &watch, tasks, n, &reason);
     return rc < 0 ? rc : (int)watch.done;
 }

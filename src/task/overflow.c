@@ -51,6 +51,20 @@ static void report(const co_task_t *task)
     say("}, ...), or all tasks by loop_options_t.stack_size\n");
 }
 
+/* By raise or kill, and not by an access to memory; si_addr means nothing then. */
+static bool is_sent(const siginfo_t *info)
+{
+    return info->si_code <= 0;
+}
+
+/* By the default action: a fault happens again, a signal that was sent has to be sent again. */
+static void die(int signo, const siginfo_t *info)
+{
+    signal(signo, SIG_DFL);
+    if (is_sent(info))
+        raise(signo);
+}
+
 static void forward(int signo, siginfo_t *info, void *context)
 {
     const struct sigaction *before = signo == SIGSEGV ? &before_segv : &before_bus;
@@ -58,19 +72,19 @@ static void forward(int signo, siginfo_t *info, void *context)
         before->sa_sigaction(signo, info, context);
     else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
         before->sa_handler(signo);
-    else
-        signal(signo, SIG_DFL); /* the fault happens again, and ends the process */
+    else if (before->sa_handler == SIG_DFL || !is_sent(info))
+        die(signo, info);
 }
 
 static void on_fault(int signo, siginfo_t *info, void *context)
 {
     const co_task_t *task = co__current;
-    if (!task || !coloop__stack_overflowed(&task->stack, info->si_addr)) {
+    if (!task || is_sent(info) || !coloop__stack_overflowed(&task->stack, info->si_addr)) {
         forward(signo, info, context);
         return;
     }
     report(task);
-    signal(signo, SIG_DFL);
+    die(signo, info);
 }
 
 static void install(void)

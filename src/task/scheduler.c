@@ -17,6 +17,7 @@ struct scheduler *co__scheduler(loop_t *loop)
     if (scheduler || !(scheduler = coloop__zalloc(sizeof *scheduler)))
         return scheduler;
     scheduler->loop = loop;
+    scheduler->indirect = loop->debug;
     list_init(&scheduler->tasks);
     list_init(&scheduler->held);
     init_pool(&scheduler->pool, coloop__stack_round_size(loop->stack_size));
@@ -88,32 +89,41 @@ static void end(loop_t *loop)
     co__overflow_end(loop->client_data);
 }
 
-static int cancel_all(loop_t *loop)
+/* Tasks that are spawned from now on are cancelled at birth, and counted there. */
+static void cancel_all(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
-    int n = 0;
     list_for_each(link, &scheduler->tasks) {
         co_task_cancel(container_of(link, co_task_t, link));
-        n++;
+        loop->cancelled++;
     }
-    return n;
 }
 
-/* Interrupts every parked task, through all shields; from now on each ends at its next suspending call. */
+static void force(co_task_t *task)
+{
+    char text[256];
+    co__describe(task, text, sizeof text);
+    loop__report(task->loop, -EDEADLK, task->reason.where, task,
+                 "closing: task '%s' (#%llu) is cancelled but waits shielded in %s, and nothing can wake it",
+                 task->name, (unsigned long long)task->id, text);
+    co__lift_shields(task);
+    if (task->state == CO__PARKED)
+        co__interrupt(task, -ECANCELED);
+}
+
+/* Interrupts every parked task, through all shields; from now on each ends at its next suspending call. The reports
+ * may spawn tasks, which are none of ours. */
 static void force_all(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
+    uint64_t last = scheduler->last_id;
     scheduler->forcing = true;
     list_for_each(link, &scheduler->tasks) {
         co_task_t *task = container_of(link, co_task_t, link);
-        char text[256];
-        co__describe(task, text, sizeof text);
-        loop__report(loop, -EDEADLK, task->reason.where, task,
-                     "closing: task '%s' (#%llu) is cancelled but waits shielded in %s, and nothing can wake it",
-                     task->name, (unsigned long long)task->id, text);
-        co__lift_shields(task);
+        if (task->id > last)
+            break;
         if (task->state == CO__PARKED)
-            co__interrupt(task, -ECANCELED);
+            force(task);
     }
 }
 
@@ -163,6 +173,7 @@ const struct loop_client co__client = {
     .end = end,
     .report_stuck = co__report_stuck,
     .cancel_all = cancel_all,
+    .outside = co__outside,
     .force_all = force_all,
     .drop = co__drop_item,
     .idle = idle,

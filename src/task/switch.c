@@ -2,10 +2,11 @@
  *
  *     loop's stack:  co__resume --switch--> task ... co__give_way --switch--> the next ready task, or back
  *                                           task ... co__finish   --switch--> back, to be reaped
+ *     a task:        co__run_eagerly --switch--> new task ... gives way or finishes --switch--> back
  *
  * A task that gives way goes on straight in the next task of the pass, if that is what comes next, and not
- * through the loop's stack: half the switches. Only the loop's stack reaps, as nothing runs on a stack that
- * is being given away. */
+ * through the loop's stack: half the switches. A finished task is reaped on another stack, as nothing may run
+ * on one that is being given away. */
 #include "task/core.h"
 
 static inline void enter(co_task_t *task)
@@ -16,12 +17,38 @@ static inline void enter(co_task_t *task)
     task->loop->runs++;
 }
 
+/* A task has come back only to have something done for it. */
+static void run_errand(struct scheduler *scheduler)
+{
+    co_task_t *task = co__current;
+    void (*errand)(void *) = scheduler->errand;
+    co__current = NULL;
+    scheduler->errand = NULL;
+    errand(scheduler->errand_arg);
+    co__current = task;
+    context_switch(&scheduler->context, &task->stack.context, false);
+}
+
 static void run(co_task_t *task)
 {
     struct scheduler *scheduler = task->scheduler;
     enter(task);
     context_switch(&scheduler->context, &task->stack.context, false);
+    while (__builtin_expect(scheduler->errand != NULL, 0))
+        run_errand(scheduler);
     co__current = NULL;
+}
+
+void co__outside(loop_t *loop, void (*fn)(void *), void *arg)
+{
+    co_task_t *task = co__current;
+    if (!task || task->loop != loop) {
+        fn(arg);
+        return;
+    }
+    task->scheduler->errand = fn;
+    task->scheduler->errand_arg = arg;
+    context_switch(&task->stack.context, &task->scheduler->context, false);
 }
 
 static void reap(struct scheduler *scheduler)
@@ -69,12 +96,33 @@ void co__make_ready(co_task_t *task)
     loop__ready_push(task->loop, &task->ready);
 }
 
+/* In the running task this is much like a call. */
+static void run_inside(co_task_t *self, co_task_t *task)
+{
+    task->resumer = self;
+    enter(task);
+    context_switch(&self->stack.context, &task->stack.context, false);
+    co__current = self;
+    reap(self->scheduler);
+}
+
+void co__run_eagerly(co_task_t *task)
+{
+    if (co__current) {
+        run_inside(co__current, task);
+        return;
+    }
+    task->scheduler->indirect++;
+    co__resume(task);
+    task->scheduler->indirect--;
+}
+
 /* The task that is next in the pass at hand, taken from it; NULL if something else is, or in debug mode, where
  * the loop times each item. */
-static inline co_task_t *take_next(loop_t *loop)
+static inline co_task_t *take_next(loop_t *loop, const struct scheduler *scheduler)
 {
     struct coloop__link *link = list_first(&loop->batch);
-    if (!link || loop->debug || container_of(link, struct loop__ready, link)->run != co__run_item)
+    if (!link || scheduler->indirect || container_of(link, struct loop__ready, link)->run != co__run_item)
         return NULL;
     list_remove(link);
     loop->ran_in_turn++;
@@ -83,8 +131,10 @@ static inline co_task_t *take_next(loop_t *loop)
 
 void co__give_way(co_task_t *task)
 {
-    co_task_t *next = take_next(task->loop);
+    co_task_t *next = task->resumer;
     if (next)
+        task->resumer = NULL;
+    else if ((next = take_next(task->loop, task->scheduler)))
         enter(next);
     context_switch(&task->stack.context, next ? &next->stack.context : &task->scheduler->context, false);
 }
@@ -97,7 +147,8 @@ void co__finish(co_task_t *task, int result, bool unwound)
     task->result = result;
     task->unwound = unwound;
     task->scheduler->finished = task;
-    context_switch(&task->stack.context, &task->scheduler->context, true);
+    struct context *back = task->resumer ? &task->resumer->stack.context : &task->scheduler->context;
+    context_switch(&task->stack.context, back, true);
 }
 
 void co__finish_by_throw(co_task_t *task, int result)

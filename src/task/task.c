@@ -21,6 +21,7 @@ static void init(co_task_t *task, struct scheduler *scheduler, co_fn *fn, void *
     task->ready.run = co__run_item;
     task->scheduler = scheduler;
     task->loop = scheduler->loop;
+    task->state = CO__READY;
     task->waits = task->winner = NULL;
     task->code = 0;
     task->since = scheduler->loop->now;
@@ -36,6 +37,8 @@ static void init(co_task_t *task, struct scheduler *scheduler, co_fn *fn, void *
     list_init(&task->observers);
     task->group = NULL;
     task->awaiting = NULL;
+    task->awaiting_count = 0;
+    task->resumer = NULL;
     task->error = NULL;
 }
 
@@ -52,18 +55,10 @@ static void count_in(struct scheduler *scheduler, co_task_t *task)
 static void start(co_task_t *task, bool eager)
 {
     loop_t *loop = task->loop;
-    co_task_t *self = co__current;
-    task->state = CO__READY;
-    if (!eager || !loop->running || loop != loop_current()) {
+    if (eager && loop == loop__thread.running)
+        co__run_eagerly(task);
+    else
         loop__ready_push(loop, &task->ready);
-    } else if (self) {
-        list_push_front(&loop->batch, &self->ready.link);
-        list_push_front(&loop->batch, &task->ready.link);
-        self->state = CO__READY;
-        co__give_way(self);
-    } else {
-        co__resume(task);
-    }
 }
 
 static co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, co_fn *fn, void *arg,
@@ -80,6 +75,10 @@ static co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, co_fn *
     init(task, scheduler, fn, arg);
     task->references = references;
     count_in(scheduler, task);
+    if (loop->closing) {
+        loop->cancelled++;
+        co_task_cancel(task);
+    }
     return task;
 }
 
@@ -146,7 +145,6 @@ void co__reap(co_task_t *task)
     }
     while ((link = list_pop_front(&task->observers))) {
         struct co__observer *observer = container_of(link, struct co__observer, link);
-        task->observed = true;
         observer->done(observer, task);
     }
     if (task->group)
@@ -172,8 +170,10 @@ void co_task_release(co_task_t *task)
         loop__abort("task '%s' (#%llu) was released more often than it was held", task->name,
                     (unsigned long long)task->id);
     if (co__failed(task) && !task->observed) {
-        task->references = 1; /* while the handler looks at it */
+        task->references = 1; /* while the handler looks at it, which may retain it */
         report_failure(task);
+        if (--task->references)
+            return;
     }
     list_remove(&task->link);
     co__error_release(task->error);
@@ -251,6 +251,7 @@ static void callback_run(struct loop__ready *item)
 static void callback_done(struct co__observer *observer, co_task_t *task)
 {
     struct callback *callback = container_of(observer, struct callback, observer);
+    task->observed = true;
     loop__ready_push(task->loop, &callback->ready);
 }
 

@@ -1,0 +1,41 @@
+/* barrier.c: tasks that wait for each other. A waiter that goes away breaks the barrier, as the others would wait for
+ * it in vain. */
+#include "sync/core.h"
+
+void co_barrier_init(co_barrier_t *barrier, size_t parties)
+{
+    *barrier = (co_barrier_t){.parties = parties};
+}
+
+int co_barrier_wait_here(co_barrier_t *barrier, const char *where)
+{
+    co_task_t *self = co__current;
+    int rc = co__check(self);
+    if (rc < 0)
+        return rc;
+    if (!barrier->parties)
+        return -EINVAL;
+    if (barrier->broken)
+        return -EPIPE;
+    int place = (int)barrier->arrived++;
+    if (barrier->arrived == barrier->parties) {
+        barrier->arrived = 0;
+        sync__wake_all(&barrier->waiters, 0);
+        return place;
+    }
+    struct sync_waiter waiter;
+    struct co__reason reason = {"co_barrier_wait", where, CO__OBJECT, .object = barrier};
+    rc = sync__park(self, &barrier->waiters, &waiter, &reason);
+    if (rc < 0) {
+        co_barrier_abort(barrier);
+        return rc;
+    }
+    return waiter.wait.value < 0 ? waiter.wait.value : place;
+}
+
+void co_barrier_abort(co_barrier_t *barrier)
+{
+    barrier->broken = true;
+    barrier->arrived = 0;
+    sync__wake_all(&barrier->waiters, -EPIPE);
+}

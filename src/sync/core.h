@@ -1,0 +1,44 @@
+/* core.h: tasks that wait in line. */
+#ifndef SYNC_CORE_H
+#define SYNC_CORE_H
+
+#include "task/core.h"
+
+#include <coloop/chan.h>
+
+/* A task in a co__waiters. */
+struct sync_waiter {
+    struct co__wait wait;
+    struct coloop__link link;
+    int kind; /* the object's own */
+};
+
+static inline struct list *sync_line(struct co__waiters *waiters)
+{
+    return list_of(&waiters->list);
+}
+
+/* Whether nobody waits; for objects that nobody may have touched yet. */
+static inline bool sync_is_empty(const struct co__waiters *waiters)
+{
+    return !waiters->list.next || waiters->list.next == &waiters->list;
+}
+
+static inline struct sync_waiter *sync_first(struct co__waiters *waiters)
+{
+    struct coloop__link *link = list_first(sync_line(waiters));
+    return link ? container_of(link, struct sync_waiter, link) : NULL;
+}
+
+/* Parks the running task at the end of the line until it is woken by sync_wake: 0 with waiter->wait.value; or the code
+ * of its interruption. */
+int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter,
+               const struct co__reason *reason);
+
+/* Takes the waiter out of the line and wakes its task. */
+void sync__wake(struct sync_waiter *waiter, int value);
+
+/* Wakes everybody. */
+void sync__wake_all(struct co__waiters *waiters, int value);
+
+#endif

@@ -1,0 +1,29 @@
+/* event.c: a flag that tasks wait for. */
+#include "sync/core.h"
+
+int co_event_wait_here(co_event_t *event, const char *where)
+{
+    co_task_t *self = co__current;
+    int rc = co__check(self);
+    if (rc < 0 || event->is_set)
+        return rc;
+    struct sync_waiter waiter;
+    struct co__reason reason = {"co_event_wait", where, CO__OBJECT, .object = event};
+    return sync__park(self, &event->waiters, &waiter, &reason);
+}
+
+void co_event_set(co_event_t *event)
+{
+    event->is_set = true;
+    sync__wake_all(&event->waiters, 0);
+}
+
+void co_event_clear(co_event_t *event)
+{
+    event->is_set = false;
+}
+
+bool co_event_is_set(const co_event_t *event)
+{
+    return event->is_set;
+}

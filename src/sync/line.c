@@ -1,0 +1,27 @@
+/* line.c: tasks that wait in line. */
+#include "sync/core.h"
+
+static void undo(struct co__wait *wait)
+{
+    list_remove(&container_of(wait, struct sync_waiter, wait)->link);
+}
+
+int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter,
+               const struct co__reason *reason)
+{
+    waiter->wait = (struct co__wait){.task = task, .undo = undo};
+    list_push_back(sync_line(waiters), &waiter->link);
+    return co__park(task, &waiter->wait, reason);
+}
+
+void sync__wake(struct sync_waiter *waiter, int value)
+{
+    list_remove(&waiter->link);
+    co__wake(&waiter->wait, value);
+}
+
+void sync__wake_all(struct co__waiters *waiters, int value)
+{
+    for (struct sync_waiter *waiter; (waiter = sync_first(waiters));)
+        sync__wake(waiter, value);
+}

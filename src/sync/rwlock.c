@@ -1,0 +1,70 @@
+/* rwlock.c: a lock for many readers or one writer.
+ *
+ * Invariant: the first waiter, if there is one, cannot have the lock now. So whatever changes readers, writer or the
+ * front of the line lets in who can be let in. */
+#include "sync/core.h"
+
+enum { READER, WRITER };
+
+static void let_in(co_rwlock_t *lock)
+{
+    struct sync_waiter *first;
+    while ((first = sync_first(&lock->waiters)) && !lock->writer && (first->kind == READER || !lock->readers)) {
+        if (first->kind == READER)
+            lock->readers++;
+        else
+            lock->writer = first->wait.task;
+        sync__wake(first, 0);
+    }
+}
+
+static int wait_in_line(co_task_t *self, co_rwlock_t *lock, int kind, const char *where)
+{
+    struct sync_waiter waiter = {.kind = kind};
+    struct co__reason reason = {kind == READER ? "co_rwlock_rdlock" : "co_rwlock_wrlock", where, CO__OWNED,
+                                .object = &lock->writer};
+    int rc = sync__park(self, &lock->waiters, &waiter, &reason);
+    if (rc < 0)
+        let_in(lock); /* a writer that gave up may have held up readers behind it */
+    return rc;
+}
+
+int co_rwlock_rdlock_here(co_rwlock_t *lock, const char *where)
+{
+    co_task_t *self = co__current;
+    int rc = co__check(self);
+    if (rc < 0)
+        return rc;
+    if (lock->writer == self)
+        return -EDEADLK;
+    if (lock->writer || !sync_is_empty(&lock->waiters))
+        return wait_in_line(self, lock, READER, where);
+    lock->readers++;
+    return 0;
+}
+
+int co_rwlock_wrlock_here(co_rwlock_t *lock, const char *where)
+{
+    co_task_t *self = co__current;
+    int rc = co__check(self);
+    if (rc < 0)
+        return rc;
+    if (lock->writer == self)
+        return -EDEADLK;
+    if (lock->writer || lock->readers || !sync_is_empty(&lock->waiters))
+        return wait_in_line(self, lock, WRITER, where);
+    lock->writer = self;
+    return 0;
+}
+
+void co_rwlock_unlock(co_rwlock_t *lock)
+{
+    if (lock->writer ? lock->writer != co__current : !lock->readers)
+        loop__abort("co_rwlock_unlock by '%s': the lock is held by %s", co__current ? co__current->name : "no task",
+                    lock->writer ? lock->writer->name : "nobody");
+    if (lock->writer)
+        lock->writer = NULL;
+    else
+        lock->readers--;
+    let_in(lock);
+}
