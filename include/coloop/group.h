@@ -44,7 +44,8 @@ COLOOP_API int co_group_spawn_here(co_group_t *group, const char *name, co_fn *f
 
 /* Waits until no child is left. Suspends. Returns 0 or the first failure, whose message becomes the
  * caller's (co_task_error). When the caller is cancelled or out of time meanwhile, all children are cancelled
- * and waited for, and the caller's code is returned if none had failed. The group can be used again. */
+ * and waited for, and the caller's code is returned if none had failed. -EDEADLK: the caller is one of its children.
+ * The group can be used again. */
 #define co_group_wait(group) co_group_wait_here((group), CO_HERE)
 COLOOP_API int co_group_wait_here(co_group_t *group, const char *where);
 

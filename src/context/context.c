@@ -39,6 +39,9 @@ CONTEXT_NO_ASAN static void born(void)
     struct context *context = newborn->context;
     void (*entry)(void *) = newborn->entry;
     void *arg = newborn->arg;
+#if COLOOP_CONTEXT_UCONTEXT
+    context->state.uc_stack.ss_size = 0; /* or ASan forgets all it knows of the stack at each switch */
+#endif
     context_jump(context, &newborn->back);
     sanitizer_arrive(&context->fiber);
     entry(arg);

@@ -1,7 +1,7 @@
 /* serve.c: co_serve: a task for each connection.
  *
- * The server's state lives on the stack of the task that called co_serve, which outlives every connection: it
- * returns only when the list of connections is empty. Whoever ends a connection wakes the server, if it is
+ * The server's state lives on the stack of the task that called co_serve, which outlives every connection: it returns only
+ * when the list of connections is empty; only if it is ended by force are connections left, which then forget it. Whoever ends a connection wakes the server, if it is
  * waiting for that: below the limit, out of fds, or at the end. */
 #include "base/alloc.h"
 #include "io/core.h"
@@ -27,7 +27,9 @@ struct server {
 
 struct connection {
     struct coloop__link link;
-    struct server *server;
+    struct server *server; /* NULL once that was ended by force, while its loop closed */
+    co_serve_fn *handler;
+    void *arg;
     co_task_t *task;
     int fd;
 };
@@ -45,10 +47,25 @@ static void end_connection(void *arg)
     struct connection *connection = arg;
     struct server *server = connection->server;
     co_close(connection->fd);
-    list_remove(&connection->link);
-    server->count--;
+    if (server) {
+        list_remove(&connection->link);
+        server->count--;
+        wake_server(server);
+    }
     coloop__free(connection);
-    wake_server(server);
+}
+
+static void detach_connections(void *arg)
+{
+    struct server *server = arg;
+    for (struct coloop__link *link; (link = list_pop_front(&server->connections));)
+        container_of(link, struct connection, link)->server = NULL;
+}
+
+static int call_handler(void *arg)
+{
+    struct connection *connection = arg;
+    return connection->handler(connection->fd, connection->arg);
 }
 
 /* A peer that left is an ordinary event, and no failure that anybody should hear of. */
@@ -56,7 +73,7 @@ static int run_connection(void *arg)
 {
     struct connection *connection = arg;
     co_defer(end_connection, connection);
-    int rc = connection->server->handler(connection->fd, connection->server->arg);
+    int rc = co_try(call_handler, connection);
     return rc == -EPIPE || rc == -ECONNRESET ? 0 : rc;
 }
 
@@ -67,6 +84,8 @@ static int start_connection(struct server *server, int fd)
     if (!connection)
         return -ENOMEM;
     connection->server = server;
+    connection->handler = server->handler;
+    connection->arg = server->arg;
     connection->fd = fd;
     connection->task = co_spawn_here(NULL, &options, server->name, run_connection, connection, server->where);
     if (!connection->task) {
@@ -104,12 +123,22 @@ static int await_end(struct server *server)
     return co__park(server->task, &waiter.wait, &reason);
 }
 
+/* Without memory even for a deadline, all that can be done is to let others run. */
+static int await_end_or_pass(struct server *server)
+{
+    int rc = await_end(server);
+    if (rc != -ENOMEM)
+        return rc;
+    co__make_ready(server->task);
+    co__give_way(server->task);
+    return 0;
+}
+
 /* Out of fds, memory or stacks: somebody has to end, or the system to recover. */
 static int recover(struct server *server)
 {
-    int rc = 0;
-    co_timeout(OUT_OF_FDS_MS) rc = await_end(server);
-    return server->task->interrupt ? server->task->interrupt : rc == -ETIMEDOUT ? 0 : rc;
+    co_timeout(OUT_OF_FDS_MS) await_end_or_pass(server);
+    return server->task->interrupt;
 }
 
 static void cancel_all(struct server *server)
@@ -120,7 +149,7 @@ static void cancel_all(struct server *server)
 
 static void await_all(struct server *server)
 {
-    while (server->count && await_end(server) == 0)
+    while (server->count && await_end_or_pass(server) == 0)
         ;
 }
 
@@ -145,7 +174,7 @@ static bool is_shortage(int error)
 static int accept_one(struct server *server, int fd)
 {
     if (server->options.limit && server->count >= server->options.limit)
-        return await_end(server);
+        return await_end_or_pass(server);
     struct sockaddr_storage peer = {0};
     socklen_t length = sizeof peer;
     int connection = co_accept_here(fd, (struct sockaddr *)&peer, &length, server->where), on = 1;
@@ -168,6 +197,7 @@ int co_serve_here(int fd, co_serve_fn *handler, void *arg, const co_serve_option
     list_init(&server.connections);
     if (options)
         server.options = *options;
+    co_defer(detach_connections, &server);
     int rc;
     do {
         rc = accept_one(&server, fd);

@@ -47,10 +47,11 @@ static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t
 {
     co_task_t *task = co__current;
     struct loop__fd *own = io__own(task, t->fd);
+    bool aside = t->flags & (MSG_OOB | MSG_ERRQUEUE); /* of what the ready bits know nothing */
     for (;;) {
-        if (!own || own->ready & events) {
+        if (!own || own->ready & events || aside) {
             ssize_t n = attempt(t, own != NULL);
-            if (own && (n == -EAGAIN || (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP))))
+            if (own && !aside && (n == -EAGAIN || (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP))))
                 own->ready &= ~events;
             if (n != -EAGAIN)
                 return n;
@@ -98,7 +99,7 @@ static ssize_t write_without_signal(int fd, const void *data, size_t size)
 /* A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and not more for sure. */
 static ssize_t write_file(int fd, const void *data, size_t size, bool own)
 {
-    if (!own && !(fcntl(fd, F_GETFL) & O_NONBLOCK)) {
+    if (!own && size && !(fcntl(fd, F_GETFL) & O_NONBLOCK)) {
         if (!ready_now(fd, POLLOUT))
             return -EAGAIN;
         size = size > PIPE_BUF ? PIPE_BUF : size;
@@ -110,7 +111,7 @@ static ssize_t write_file(int fd, const void *data, size_t size, bool own)
 
 static ssize_t try_read(struct transfer *t, bool own)
 {
-    if (own)
+    if (own || t->size == 0)
         return result_of(read(t->fd, t->data, t->size));
     ssize_t n = result_of(recv(t->fd, t->data, t->size, MSG_DONTWAIT));
     if (n != -ENOTSOCK)
@@ -124,19 +125,19 @@ ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
     return perform(&t, CO_READ, try_read, size, "co_read", where);
 }
 
-static ssize_t try_readv(struct transfer *t, bool own)
-{
-    if (!own && !ready_now(t->fd, POLLIN))
-        return -EAGAIN;
-    return result_of(readv(t->fd, t->iov, (int)t->size));
-}
-
 static size_t iov_bytes(const struct iovec *iov, int n)
 {
     size_t bytes = 0;
     for (int i = 0; i < n; i++)
         bytes += iov[i].iov_len;
     return bytes;
+}
+
+static ssize_t try_readv(struct transfer *t, bool own)
+{
+    if (!own && iov_bytes(t->iov, (int)t->size) && !ready_now(t->fd, POLLIN))
+        return -EAGAIN;
+    return result_of(readv(t->fd, t->iov, (int)t->size));
 }
 
 ssize_t co_readv_here(int fd, const struct iovec *iov, int n, const char *where)
@@ -261,8 +262,10 @@ static ssize_t write_rest(int fd, const struct iovec *iov, size_t n, size_t done
         skip = 0;
         size_t size = t.size;
         ssize_t more = write_all(&t, attempt, call, where);
-        done += more > 0 ? (size_t)more : 0;
-        if (more < 0 || (size_t)more < size)
+        if (more < 0)
+            return done ? (ssize_t)done : more;
+        done += (size_t)more;
+        if ((size_t)more < size)
             break;
     }
     return (ssize_t)done;
@@ -290,6 +293,8 @@ ssize_t co_writev_here(int fd, const struct iovec *iov, int n, const char *where
 {
     if (n < 0)
         return -EINVAL;
+    for (; n > 1 && iov->iov_len == 0; n--)
+        iov++;
     struct transfer t = {.fd = fd, .iov = (struct iovec *)iov, .size = (size_t)n};
     ssize_t done = perform(&t, CO_WRITE, try_writev, 0, "co_writev", where);
     if (done < 0)

@@ -163,8 +163,8 @@ struct loop__fd_wait {
     void (*wake)(struct loop__fd_wait *, int ready);
 };
 
-/* The entry of fd, made if need be; NULL if out of memory or fd is negative. */
-struct loop__fd *loop__fd_get(loop_t *loop, int fd);
+/* The entry of fd, made if need be: 0, -EBADF, -ENOMEM. */
+int loop__fd_get(loop_t *loop, int fd, struct loop__fd **entry);
 /* The entry if there is one. */
 static inline struct loop__fd *loop__fd_find(const loop_t *loop, int fd)
 {

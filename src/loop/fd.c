@@ -17,6 +17,7 @@
 #include "loop/core.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 enum { BOTH = SELECT_READ | SELECT_WRITE };
 
@@ -35,16 +36,26 @@ static int grow_table(loop_t *loop, int chunk)
     return 0;
 }
 
-struct loop__fd *loop__fd_get(loop_t *loop, int fd)
+/* The table only grows for fds that exist, and not for any number. */
+static int make_chunk(loop_t *loop, int fd)
 {
-    struct loop__fd *entry = loop__fd_find(loop, fd);
-    if (entry || fd < 0)
-        return entry;
     int chunk = fd / FD_CHUNK;
+    if (fcntl(fd, F_GETFD) < 0)
+        return -EBADF;
     if (chunk >= loop->fd_chunk_count && grow_table(loop, chunk) < 0)
-        return NULL;
+        return -ENOMEM;
     loop->fd_chunks[chunk] = coloop__zalloc(FD_CHUNK * sizeof **loop->fd_chunks);
-    return loop__fd_find(loop, fd);
+    return loop->fd_chunks[chunk] ? 0 : -ENOMEM;
+}
+
+int loop__fd_get(loop_t *loop, int fd, struct loop__fd **entry)
+{
+    int rc = 0;
+    if (fd < 0)
+        return -EBADF;
+    if (!(*entry = loop__fd_find(loop, fd)) && (rc = make_chunk(loop, fd)) == 0)
+        *entry = loop__fd_find(loop, fd);
+    return rc;
 }
 
 static struct list *waits_of(struct loop__fd *entry)
@@ -134,11 +145,10 @@ static void notice_reuse(loop_t *loop, int fd, struct loop__fd *entry)
 
 int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait)
 {
-    if (wait->fd < 0)
-        return -EBADF;
-    struct loop__fd *entry = loop__fd_get(loop, wait->fd);
-    if (!entry)
-        return -ENOMEM;
+    struct loop__fd *entry;
+    int rc = loop__fd_get(loop, wait->fd, &entry);
+    if (rc < 0)
+        return rc;
     if (entry->always)
         return -EPERM;
     if (!entry->own && list_empty(waits_of(entry)))
@@ -146,7 +156,7 @@ int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait)
     else if (!entry->own)
         notice_reuse(loop, wait->fd, entry);
     list_push_back(waits_of(entry), &wait->link);
-    int rc = loop__fd_update(loop, wait->fd, entry);
+    rc = loop__fd_update(loop, wait->fd, entry);
     if (rc < 0)
         list_remove(&wait->link);
     else
@@ -163,9 +173,10 @@ void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait)
 
 int loop__fd_own(loop_t *loop, int fd, bool tcp)
 {
-    struct loop__fd *entry = loop__fd_get(loop, fd);
-    if (!entry)
-        return -ENOMEM;
+    struct loop__fd *entry;
+    int rc = loop__fd_get(loop, fd, &entry);
+    if (rc < 0)
+        return rc;
     loop__fd_forget(loop, fd);
     entry->own = true;
     entry->tcp = tcp;

@@ -55,22 +55,22 @@ static bool turn_is_due(loop_t *loop)
     return clock_coarse() != loop->coarse_turn;
 }
 
-/* Does what is best done while there is nothing else to do; shortens the wait if more of it is due later. */
-static int64_t do_chores(loop_t *loop, int64_t timeout)
+/* fds closed behind our back are looked for now and then, while something has run since the last time. */
+static bool wants_check(const loop_t *loop)
 {
-    int64_t limit = TIME_NEVER;
-    if (loop->client && loop->client->idle(loop))
-        limit = NS_PER_S;
-    if (loop->check_wanted && loop->fd_waits + loop->watchers && loop->ops->check) {
-        int64_t left = loop->clock.is_virtual ? 0 : loop->check_at - loop->now;
-        if (left <= 0)
-            loop__fd_check(loop);
-        else if (left < limit)
-            limit = left;
-    }
-    if (!list_empty(&loop->ready))
-        return 0;
-    return timeout < 0 || timeout > limit ? (limit == TIME_NEVER ? timeout : limit) : timeout;
+    return loop->check_wanted && loop->fd_waits + loop->watchers && loop->ops->check;
+}
+
+/* Does what is best done while there is nothing else to do; returns how long until there is more of it. */
+static int64_t do_chores(loop_t *loop)
+{
+    int64_t limit = loop->client && loop->client->idle(loop) ? NS_PER_S : TIME_NEVER;
+    if (!wants_check(loop))
+        return limit;
+    int64_t left = loop->clock.is_virtual ? 0 : loop->check_at - loop->now;
+    if (left <= 0)
+        loop__fd_check(loop);
+    return left > 0 && left < limit ? left : limit;
 }
 
 /* How long to wait, where the caller allows `timeout` (negative: for ever). */
@@ -81,6 +81,19 @@ static int64_t time_to_wait(loop_t *loop, int64_t timeout)
         return timeout;
     int64_t left = deadline > loop->now ? deadline - loop->now : 0;
     return timeout < 0 || left < timeout ? left : timeout;
+}
+
+/* The chores may have made work, or found out that there is nothing left to wait for. */
+static int64_t plan_wait(loop_t *loop, int64_t timeout)
+{
+    bool could = can_wake(loop);
+    int64_t limit = do_chores(loop);
+    if (!list_empty(&loop->ready) || loop__has_posts(loop) || (could && !can_wake(loop)))
+        return 0;
+    timeout = time_to_wait(loop, timeout);
+    if (loop->clock.is_virtual || limit == TIME_NEVER)
+        return timeout;
+    return timeout < 0 || timeout > limit ? limit : timeout;
 }
 
 static int poll_events(loop_t *loop, int64_t timeout)
@@ -107,18 +120,16 @@ static int poll_virtually(loop_t *loop, int64_t timeout)
 static void turn(loop_t *loop, int64_t timeout)
 {
     int64_t last_turn = loop->now;
-    if (timeout && list_empty(&loop->ready) && !loop__has_posts(loop)) {
+    bool idle = timeout && list_empty(&loop->ready) && !loop__has_posts(loop);
+    if (idle)
         loop->now = loop__clock(loop);
-        timeout = time_to_wait(loop, timeout);
-        int64_t wait = timeout ? do_chores(loop, timeout) : 0;
-        timeout = loop->clock.is_virtual && wait ? timeout : wait;
-    } else {
-        timeout = 0;
-    }
+    timeout = idle ? plan_wait(loop, timeout) : 0;
     int n = loop->clock.is_virtual ? poll_virtually(loop, timeout) : poll_events(loop, timeout);
     loop->now = loop__clock(loop);
     adapt_turn_limit(loop, timeout ? loop->now : last_turn);
     loop__fd_dispatch(loop, loop->event_buffer, n);
+    if (!idle && !loop->clock.is_virtual && wants_check(loop) && loop->now >= loop->check_at)
+        loop__fd_check(loop);
     if (loop__has_posts(loop))
         loop__posts_run(loop);
     if (loop->signals)
@@ -181,8 +192,10 @@ static int begin(loop_t *loop)
 /* Lets the exported fd tell a foreign loop when we have work. */
 static void arm_export(loop_t *loop)
 {
-    bool now = !list_empty(&loop->ready);
-    loop->ops->alarm(loop->selector, now ? 0 : loop__next_deadline(loop));
+    int64_t when = list_empty(&loop->ready) ? loop__next_deadline(loop) : 0;
+    if (wants_check(loop) && loop->check_at < when)
+        when = loop->check_at;
+    loop->ops->alarm(loop->selector, when);
 }
 
 void loop__ready_slow(loop_t *loop)

@@ -14,9 +14,10 @@ static int add(loop_t *loop, int fd, int direction, loop_fn *fn, void *arg)
 {
     if (!fn)
         return -EINVAL;
-    struct loop__fd *entry = loop__fd_get(loop, fd);
-    if (!entry)
-        return fd < 0 ? -EBADF : -ENOMEM;
+    struct loop__fd *entry;
+    int rc = loop__fd_get(loop, fd, &entry);
+    if (rc < 0)
+        return rc;
     struct loop__watcher *watcher = entry->watchers[direction];
     if (!watcher && !(watcher = entry->watchers[direction] = coloop__zalloc(sizeof *watcher)))
         return -ENOMEM;
@@ -25,7 +26,7 @@ static int add(loop_t *loop, int fd, int direction, loop_fn *fn, void *arg)
     watcher->fn = fn;
     if (!entry->own)
         entry->armed = 0; /* the number may be another file by now: ask the selector */
-    int rc = loop__fd_update(loop, fd, entry);
+    rc = loop__fd_update(loop, fd, entry);
     if (rc < 0) {
         watcher->fn = old;
         return rc;

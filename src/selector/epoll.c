@@ -53,17 +53,17 @@ static void epoll_shut(struct selector *s)
     coloop__free(s);
 }
 
-/* The end of what the peer sends is asked for as well: it tells a reader to look again even after a short
- * read; urgent data likewise, as a read stops short at it. */
+/* The end of what the peer sends is asked for as well: it tells a reader to look again even after a short read;
+ * urgent data likewise, as a read stops short at it, but only where that is told once. */
 static uint32_t mask_of(unsigned interest)
 {
     uint32_t mask = 0;
     if (interest & SELECT_READ)
-        mask |= EPOLLIN | EPOLLRDHUP | EPOLLPRI;
+        mask |= EPOLLIN | EPOLLRDHUP;
     if (interest & SELECT_WRITE)
         mask |= EPOLLOUT;
     if (interest & SELECT_EDGE)
-        mask |= EPOLLET;
+        mask |= EPOLLET | EPOLLPRI;
     if (interest & SELECT_ONCE)
         mask |= EPOLLONESHOT;
     return mask;
@@ -194,9 +194,10 @@ static int epoll_fd(struct selector *s)
 static void epoll_alarm(struct selector *s, int64_t when)
 {
     struct itimerspec t = {0}; /* all zero would disarm: "at once" is one nanosecond after boot */
+    when = when < 1 ? 1 : when;
     if (when != TIME_NEVER) {
         t.it_value.tv_sec = when / NS_PER_S;
-        t.it_value.tv_nsec = when > 0 ? when % NS_PER_S : 1;
+        t.it_value.tv_nsec = when % NS_PER_S;
     }
     timerfd_settime(s->alarm_fd, TFD_TIMER_ABSTIME, &t, NULL);
 }

@@ -102,7 +102,7 @@ static int poll_modify(struct selector *s, int fd, unsigned interest, uint32_t g
     }
     int i = s->slots[fd] ? s->slots[fd] - 1 : s->count++;
     s->slots[fd] = i + 1;
-    short events = (short)((interest & SELECT_READ ? POLLIN | POLLPRI : 0) | (interest & SELECT_WRITE ? POLLOUT : 0));
+    short events = (short)((interest & SELECT_READ ? POLLIN : 0) | (interest & SELECT_WRITE ? POLLOUT : 0));
     s->polled[i] = (struct pollfd){.fd = fd, .events = events};
     s->info[i] = (struct poll_fd){interest, generation};
     return 0;
@@ -128,7 +128,7 @@ static int poll_remove(struct selector *s, int fd)
 static unsigned ready_of(short mask)
 {
     unsigned ready = 0;
-    if (mask & (POLLIN | POLLPRI))
+    if (mask & POLLIN)
         ready |= SELECT_READ;
     if (mask & POLLOUT)
         ready |= SELECT_WRITE;

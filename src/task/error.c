@@ -78,12 +78,14 @@ const co_error_t *co_task_error(const co_task_t *task)
 struct attempt {
     struct co__frame frame; /* unwind is NULL */
     int code;
+    const loop_t *running;  /* outside coroutines: the loop that ran then, which no throw may pass */
     jmp_buf env;
 };
 
 int co_try(co_fn *fn, void *arg)
 {
     struct attempt attempt = {.frame.outer = *frames_of(co__current)};
+    attempt.running = loop__thread.running;
     *frames_of(co__current) = &attempt.frame;
     if (_setjmp(attempt.env) == 0)
         attempt.code = fn(arg);
@@ -100,6 +102,8 @@ static void unwind_to_try(struct co__frame **frames)
 void co__unwind(co_task_t *task, int err)
 {
     struct co__frame **frames = frames_of(task);
+    if (task && task->ending)
+        co__unwind_all(task, err);
     unwind_to_try(frames);
     if (*frames) {
         struct attempt *attempt = container_of(*frames, struct attempt, frame);
@@ -116,16 +120,25 @@ void co__unwind_all(co_task_t *task, int err)
     co__finish_by_throw(task, err);
 }
 
+/* Whether a throw outside coroutines has a co_try to go to, without passing a loop that runs. */
+static bool can_be_caught(void)
+{
+    const struct co__frame *frame = thread_frames;
+    while (frame && frame->unwind)
+        frame = frame->outer;
+    return frame && container_of(frame, const struct attempt, frame)->running == loop__thread.running;
+}
+
 void co_throw_here(const char *where, int err, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     if (co__current) {
         note(co__current, where, negative(err), format, args);
-    } else if (!thread_frames) {
+    } else if (!can_be_caught()) {
         char text[512];
         vsnprintf(text, sizeof text, format, args);
-        loop__abort("co_throw outside a coroutine and without co_try at %s: %s: %s", where, text,
+        loop__abort("co_throw outside a coroutine and without co_try, or past the loop's run, at %s: %s: %s", where, text,
                     strerror(-negative(err)));
     }
     va_end(args);

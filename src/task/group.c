@@ -92,8 +92,7 @@ static int park_for(co_task_t *self, co_group_t *group, const char *where)
 static void wait_shielded(co_task_t *self, co_group_t *group, const char *where)
 {
     co_shield() while (group->count)
-        if (park_for(self, group, where) < 0)
-            co__check(self); /* the loop is being closed by force: this may end us */
+        park_for(self, group, where); /* by force, too, the children end first: they know the group */
 }
 
 static int take(co_task_t *self, co_group_t *group)
@@ -115,6 +114,8 @@ int co_group_wait_here(co_group_t *group, const char *where)
     int rc = co__check(self);
     if (!self)
         return rc;
+    if (self->group == group)
+        return -EDEADLK;
     if (rc == 0 && group->count)
         rc = park_for(self, group, where);
     if (group->count) {

@@ -10,16 +10,19 @@
 
 enum { IGNORED_MAX = 1000 };
 
-/* While the loop closes, a task that goes on and on in spite of its cancellation has to be stopped. */
+/* While the loop closes, a task that goes on and on in spite of its cancellation has to be stopped; and so has a deferred
+ * call that does so while the task is being ended. Each round unwinds at least one frame more. */
 static void end_if_deaf(co_task_t *task)
 {
-    if (task->ending || (++task->ignored <= IGNORED_MAX && !task->scheduler->forcing))
+    bool forcing = task->scheduler->forcing;
+    if (++task->ignored <= (forcing && !task->ending ? 0 : IGNORED_MAX))
         return;
-    if (task->ignored > IGNORED_MAX)
+    if (!forcing && !task->ending)
         loop__report(task->loop, -ECANCELED, task->reason.where, task,
                      "closing: task '%s' (#%llu) goes on in spite of being cancelled, and is ended", task->name,
                      (unsigned long long)task->id);
     task->ending = true;
+    task->ignored = 0;
     co__unwind_all(task, -ECANCELED);
 }
 
@@ -49,6 +52,10 @@ static void undo_waits(co_task_t *task, const struct co__wait *but)
 int co__park(co_task_t *task, struct co__wait *waits, const struct co__reason *reason)
 {
     task->waits = waits;
+    if (__builtin_expect(task->interrupt, 0)) { /* since its last check, as it was woken in vain */
+        undo_waits(task, NULL);
+        return task->interrupt;
+    }
     if (__builtin_expect(!task->scope->armed && co__arm_scopes(task) < 0, 0)) {
         undo_waits(task, NULL);
         return -ENOMEM;

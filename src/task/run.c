@@ -33,7 +33,7 @@ int co_run_here(const char *name, co_fn *fn, void *arg, const char *where)
         return loop__thread.running ? -EBUSY : -errno;
     co_task_t *task = co_spawn_here(loop, NULL, name, fn, arg, where);
     int rc = task ? loop_run(loop) : -errno;
-    if (task && rc == 1 && !task->done) { /* loop_stop: it may clean up, and tell its result */
+    while (task && rc == 1 && !task->done) { /* loop_stop: it may clean up, and tell its result */
         co_task_cancel(task);
         rc = loop__run_while(loop, &task->done);
     }

@@ -40,12 +40,27 @@ static void expire(struct loop__timer *timer)
     trigger(scope, -ETIMEDOUT);
 }
 
+/* The scope could not be armed, and so none inside it counts as armed. */
+static void disarm_up_to(const co_scope_t *failed)
+{
+    for (co_scope_t *scope = failed->task->scope; scope != failed->outer; scope = scope->outer)
+        scope->armed = false;
+}
+
+static int arm(co_scope_t *scope)
+{
+    if (scope->deadline == TIME_NEVER || scope->expired || loop__timer_is_set(&scope->timer))
+        return 0;
+    return loop__timer_set(scope->task->loop, &scope->timer, scope->deadline);
+}
+
 int co__arm_scopes(co_task_t *task)
 {
     for (co_scope_t *scope = task->scope; scope && !scope->armed; scope = scope->outer) {
-        if (scope->deadline != TIME_NEVER && !scope->expired &&
-            loop__timer_set(task->loop, &scope->timer, scope->deadline) < 0)
+        if (arm(scope) < 0) {
+            disarm_up_to(scope);
             return -ENOMEM;
+        }
         scope->armed = true;
         if (scope->shield)
             break;
@@ -151,6 +166,15 @@ void co_scope_cancel(co_scope_t *scope)
     trigger(scope, -ECANCELED);
 }
 
+/* No shield stands between the scope and what its task is doing. */
+static bool is_visible(const co_scope_t *scope)
+{
+    const co_scope_t *inner = scope->task->scope;
+    while (inner != scope && !inner->shield)
+        inner = inner->outer;
+    return inner == scope;
+}
+
 /* A scope around a parked task is armed at once, as the task will not come by to do it. */
 void co_scope_set_deadline(co_scope_t *scope, int64_t when_ns)
 {
@@ -161,10 +185,10 @@ void co_scope_set_deadline(co_scope_t *scope, int64_t when_ns)
     loop__timer_cancel(task->loop, &scope->timer);
     if (!scope->armed || when_ns == TIME_NEVER)
         return;
-    if (loop__timer_set(task->loop, &scope->timer, when_ns) == 0)
+    if (arm(scope) == 0)
         return;
-    scope->armed = false;
-    if (task->state == CO__PARKED)
+    disarm_up_to(scope);
+    if (task->state == CO__PARKED && is_visible(scope))
         co__interrupt(task, -ENOMEM);
 }
 
