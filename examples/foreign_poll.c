@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static int tick(void *arg)
@@ -47,7 +48,9 @@ static void read_pipe(int fd)
 static int poll_both(loop_t *loop, int in)
 {
     struct pollfd fds[2] = {{loop_fd(loop), POLLIN, 0}, {in, POLLIN, 0}};
-    int work = 1, woken = 0;
+    int work = fds[0].fd < 0 ? fds[0].fd : 1, woken = 0;
+    if (work < 0)
+        printf("program:   this loop has no fd to poll: %s\n", strerror(-work));
     while (work > 0) {
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
             return 1;

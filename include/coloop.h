@@ -1,4 +1,5 @@
-/* libcoloop: a single-threaded event loop with stackful coroutines. This header brings everything. */
+/* libcoloop: a single-threaded event loop with stackful coroutines. This header brings everything.
+ */
 #ifndef COLOOP_H
 #define COLOOP_H
 

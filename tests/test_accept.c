@@ -55,7 +55,7 @@ static void check_conversation(int fds[2])
     CHECK_INT(co_close(fds[0]), 0);
 }
 
-/* --- Listening and connecting ---------------------------------------------------------------------------- */
+/* --- Listening and connecting ----------------------------------------------------------------- */
 
 struct hosts {
     const char *listen, *connect;
@@ -196,7 +196,7 @@ static void an_interrupted_connection_leaves_no_fd(void **state)
     assert_int_equal(run_real_task(connect_in_vain, (&(bool){true})), 0);
 }
 
-/* --- Foreign sockets ------------------------------------------------------------------------------------- */
+/* --- Foreign sockets -------------------------------------------------------------------------- */
 
 /* In every mode; a blocking one must neither block the loop nor be left non-blocking. */
 static int foreign_ends(void *arg)
@@ -287,7 +287,7 @@ static void a_socket_waited_for_before_it_was_connected_connects(void **state)
     assert_int_equal(run_real_task(connect_after_wait, (&(bool){false})), 0);
 }
 
-/* --- Several acceptors ----------------------------------------------------------------------------------- */
+/* --- Several acceptors ------------------------------------------------------------------------ */
 
 enum { ACCEPTORS = 4 };
 
@@ -349,7 +349,7 @@ static void several_acceptors_share_a_listener(void **state)
     assert_int_equal(run_real_task(share_listener, (&(bool){false})), 0);
 }
 
-/* --- Out of fds and memory ------------------------------------------------------------------------------- */
+/* --- Out of fds and memory -------------------------------------------------------------------- */
 
 static int accept_without_fds(void *arg)
 {

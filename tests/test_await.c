@@ -33,7 +33,7 @@ static size_t stacks_in_use(void)
     return stats.stacks - stats.stacks_idle;
 }
 
-/* --- Results and handles ---------------------------------------------------------------------------- */
+/* --- Results and handles ---------------------------------------------------------------------- */
 
 static int await_results(void *arg)
 {
@@ -133,7 +133,7 @@ static void a_late_waiter_cancels_the_task_of_the_others_too(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Cycles ------------------------------------------------------------------------------------------ */
+/* --- Cycles ----------------------------------------------------------------------------------- */
 
 static int await_self(void *arg)
 {
@@ -223,7 +223,7 @@ static void a_cycle_through_a_gather_is_a_deadlock(void **state)
     assert_string_equal(traced(), "deadlock end");
 }
 
-/* --- Cancelled and late waiters ---------------------------------------------------------------------- */
+/* --- Cancelled and late waiters --------------------------------------------------------------- */
 
 static int await_cleaner(void *arg)
 {
@@ -431,7 +431,7 @@ static void a_task_may_cancel_its_waiter(void **state)
     assert_string_equal(traced(), "child0");
 }
 
-/* --- co_wait_for ------------------------------------------------------------------------------------- */
+/* --- co_wait_for ------------------------------------------------------------------------------ */
 
 static int wait_for_all_kinds(void *arg)
 {
@@ -487,7 +487,7 @@ static void a_cancelled_caller_of_co_wait_for_gets_its_own_code(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Messages ---------------------------------------------------------------------------------------- */
+/* --- Messages --------------------------------------------------------------------------------- */
 
 static int fail_with_note(void *arg)
 {

@@ -34,7 +34,7 @@ static void later(int64_t ms, char *word, loop_handle_t *handle)
     assert_int_equal(loop_call_later(loop, ms, say, word, handle), 0);
 }
 
-/* --- Order ----------------------------------------------------------------------------------------------- */
+/* --- Order ------------------------------------------------------------------------------------ */
 
 static void calls_run_first_in_first_out(void **state)
 {
@@ -154,7 +154,7 @@ static void a_handle_may_be_freed_by_its_own_callback(void **state)
     finish("freed freed");
 }
 
-/* --- Moving ---------------------------------------------------------------------------------------------- */
+/* --- Moving ----------------------------------------------------------------------------------- */
 
 static void scheduling_a_ready_handle_moves_it_to_the_end_of_the_queue(void **state)
 {
@@ -235,7 +235,7 @@ static void an_item_of_the_pass_at_hand_can_be_moved_out_of_it(void **state)
     finish("mover last two three");
 }
 
-/* --- Cancelling ------------------------------------------------------------------------------------------ */
+/* --- Cancelling ------------------------------------------------------------------------------- */
 
 static void cancelling_tells_whether_it_was_pending(void **state)
 {
@@ -309,7 +309,7 @@ static void a_handle_is_idle_after_loop_close_dropped_its_call(void **state)
     assert_false(loop_cancel(&two));
 }
 
-/* --- Errors ---------------------------------------------------------------------------------------------- */
+/* --- Errors ----------------------------------------------------------------------------------- */
 
 static void a_null_function_is_refused_and_changes_nothing(void **state)
 {

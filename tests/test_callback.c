@@ -112,7 +112,7 @@ static void the_task_is_kept_for_its_callbacks(void **state)
     finish(loop, "ends ends");
 }
 
-/* --- Removing ---------------------------------------------------------------------------------------- */
+/* --- Removing --------------------------------------------------------------------------------- */
 
 static void removing_takes_away_all_with_that_function_and_argument(void **state)
 {
@@ -193,7 +193,7 @@ static void the_last_callback_may_hold_the_last_reference(void **state)
     finish(loop, "ends");
 }
 
-/* --- What they may do -------------------------------------------------------------------------------- */
+/* --- What they may do ------------------------------------------------------------------------- */
 
 static void add_more(co_task_t *task, void *arg)
 {
@@ -279,7 +279,7 @@ static void waiters_and_callbacks_come_in_the_order_they_were_added(void **state
     finish(loop, "a -125 b");
 }
 
-/* --- Errors ------------------------------------------------------------------------------------------ */
+/* --- Errors ----------------------------------------------------------------------------------- */
 
 static void a_callback_needs_a_function_and_memory(void **state)
 {

@@ -12,7 +12,7 @@ static int sleep_only(void *arg)
     return co_sleep(-1);
 }
 
-/* --- Stages ------------------------------------------------------------------------------------------ */
+/* --- Stages ----------------------------------------------------------------------------------- */
 
 static int trace_call(void *arg)
 {
@@ -112,7 +112,7 @@ static void cancelled_while_it_finishes_a_task_keeps_its_result(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Every call -------------------------------------------------------------------------------------- */
+/* --- Every call ------------------------------------------------------------------------------- */
 
 static ssize_t call_sleep(void) { return co_sleep(1000); }
 static ssize_t call_sleep_for_ever(void) { return co_sleep(-1); }
@@ -245,7 +245,7 @@ static void cancellation_stays_until_the_task_ends(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- In one moment ----------------------------------------------------------------------------------- */
+/* --- In one moment ---------------------------------------------------------------------------- */
 
 static int read_a_byte(void *arg)
 {
@@ -381,7 +381,7 @@ static void a_write_that_is_cancelled_half_way_tells_how_far_it_came(void **stat
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Who cancels whom -------------------------------------------------------------------------------- */
+/* --- Who cancels whom ------------------------------------------------------------------------- */
 
 static int cancel_other(void *other)
 {
@@ -469,7 +469,7 @@ static void a_shield_puts_the_cancellation_off_to_its_end(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- At the loop's close ------------------------------------------------------------------------------ */
+/* --- At the loop's close ---------------------------------------------------------------------- */
 
 static int work_on(void *arg)
 {

@@ -56,7 +56,7 @@ static void a_virtual_clock_stands_still(void **state)
     assert_int_equal(clock_now(&clock), 42);
 }
 
-/* --- Virtual time ---------------------------------------------------------------------------------------- */
+/* --- Virtual time ----------------------------------------------------------------------------- */
 
 static int sleep_for_a_year(void *arg)
 {
@@ -182,7 +182,7 @@ static void an_event_comes_before_a_jump_of_the_virtual_clock(void **state)
     close(fds[1]);
 }
 
-/* --- Real time ------------------------------------------------------------------------------------------- */
+/* --- Real time -------------------------------------------------------------------------------- */
 
 static void wait_for_the_clock(void *arg)
 {

@@ -14,7 +14,7 @@
 
 #define HIDE(x) __asm__ volatile("" : "+r"(x)) /* the compiler does not know the value any more */
 
-/* --- Contexts directly ----------------------------------------------------------------------------------- */
+/* --- Contexts directly ------------------------------------------------------------------------ */
 
 struct own { /* at the top of a stack */
     struct stack stack;
@@ -155,7 +155,7 @@ static void the_depth_of_a_suspended_context_is_known(void **state)
     coloop__stack_pool_free(&pool);
 }
 
-/* --- Registers ------------------------------------------------------------------------------------------- */
+/* --- Registers -------------------------------------------------------------------------------- */
 
 /* More values alive over each suspension than there are registers of either kind. */
 static __attribute__((noinline)) int keep_many_values(unsigned seed, int depth)
@@ -239,7 +239,7 @@ static void long_doubles_survive_suspensions(void **state)
         assert_true(sums[i] == expected);
 }
 
-/* --- The first frame ------------------------------------------------------------------------------------- */
+/* --- The first frame -------------------------------------------------------------------------- */
 
 static int print_floats(void *arg)
 {
@@ -300,7 +300,7 @@ static void a_backtrace_ends_at_the_coroutines_beginning(void **state)
     assert_int_equal(run_task(unwind, NULL), 0);
 }
 
-/* --- Signals and modes ----------------------------------------------------------------------------------- */
+/* --- Signals and modes ------------------------------------------------------------------------ */
 
 static sigset_t mask_now(void)
 {
@@ -419,7 +419,7 @@ static void signals_may_come_between_any_two_instructions(void **state)
     assert_int_equal(result, 0);
 }
 
-/* --- Several threads ------------------------------------------------------------------------------------- */
+/* --- Several threads -------------------------------------------------------------------------- */
 
 static int count_yields(void *arg)
 {
@@ -448,7 +448,7 @@ static void each_thread_switches_for_itself(void **state)
     }
 }
 
-/* --- AddressSanitizer ------------------------------------------------------------------------------------ */
+/* --- AddressSanitizer ------------------------------------------------------------------------- */
 
 static __attribute__((noinline)) int write_out_of_bounds(void *arg)
 {

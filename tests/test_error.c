@@ -15,7 +15,7 @@ static bool noted(const co_task_t *task, int code, const char *message)
            strncmp(error->where, __FILE__ ":", sizeof __FILE__) == 0;
 }
 
-/* --- Notes ------------------------------------------------------------------------------------------- */
+/* --- Notes ------------------------------------------------------------------------------------ */
 
 static int note_codes(void *arg)
 {
@@ -139,7 +139,7 @@ static void without_memory_for_the_note_the_code_still_stands(void **state)
     assert_int_equal(run_task(throw_without_memory, "x"), 0);
 }
 
-/* --- Throwing ---------------------------------------------------------------------------------------- */
+/* --- Throwing --------------------------------------------------------------------------------- */
 
 static int return_arg(void *arg)
 {
@@ -344,7 +344,7 @@ static void the_stack_of_a_task_ended_by_a_throw_is_used_again(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Deferred calls ---------------------------------------------------------------------------------- */
+/* --- Deferred calls --------------------------------------------------------------------------- */
 
 static int defer_in_blocks(void *arg)
 {

@@ -55,7 +55,7 @@ static int wait_for_ever(void *arg)
     return co_sleep(-1);
 }
 
-/* --- The default handler --------------------------------------------------------------------------------- */
+/* --- The default handler ---------------------------------------------------------------------- */
 
 static void let_tasks_fail(void)
 {
@@ -166,7 +166,7 @@ static void releasing_what_is_not_held_aborts_with_a_line(void **state)
     assert_non_null(strstr(output, "loop_release"));
 }
 
-/* --- A handler of one's own ------------------------------------------------------------------------------ */
+/* --- A handler of one's own ------------------------------------------------------------------- */
 
 static struct {
     loop_t *in;

@@ -12,7 +12,7 @@ static int run_once(void *arg)
     return 0;
 }
 
-/* --- Calls that succeed at once ---------------------------------------------------------------------- */
+/* --- Calls that succeed at once --------------------------------------------------------------- */
 
 static int fds[2];
 static co_task_t *done_task;
@@ -165,7 +165,7 @@ static void fds_are_not_starved(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Ignored cancellations --------------------------------------------------------------------------- */
+/* --- Ignored cancellations -------------------------------------------------------------------- */
 
 static int ignore_cancellation(void *arg)
 {
@@ -241,7 +241,7 @@ static void sleepers_wake_beside_a_task_that_ignores_its_cancellation(void **sta
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Order ------------------------------------------------------------------------------------------- */
+/* --- Order ------------------------------------------------------------------------------------ */
 
 static int take_turns(void *word)
 {

@@ -37,7 +37,7 @@ static size_t stacks_in_use(void)
     return stats.stacks - stats.stacks_idle;
 }
 
-/* --- co_gather --------------------------------------------------------------------------------------- */
+/* --- co_gather -------------------------------------------------------------------------------- */
 
 static int gather_good(void *arg)
 {
@@ -244,7 +244,7 @@ static void the_message_of_the_first_failure_becomes_the_callers(void **state)
     assert_int_equal(run_task(gather_notes, NULL), 0);
 }
 
-/* --- Thousands --------------------------------------------------------------------------------------- */
+/* --- Thousands -------------------------------------------------------------------------------- */
 
 enum { MANY = 2000 };
 static co_task_t *many[MANY];
@@ -284,7 +284,7 @@ static void thousands_may_be_gathered(void **state)
     assert_int_equal(run_task(gather_thousands, NULL), 0);
 }
 
-/* --- co_gather_all ----------------------------------------------------------------------------------- */
+/* --- co_gather_all ---------------------------------------------------------------------------- */
 
 static int gather_all_kinds(void *arg)
 {
@@ -332,7 +332,7 @@ static void gather_all_with_a_null_may_run_out_of_time_too(void **state)
     assert_string_equal(traced(), "a e-");
 }
 
-/* --- co_wait ----------------------------------------------------------------------------------------- */
+/* --- co_wait ---------------------------------------------------------------------------------- */
 
 static void take_all(co_task_t *tasks[], size_t n)
 {
@@ -451,7 +451,7 @@ static void several_tasks_may_wait_for_the_same_ones(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Without memory ---------------------------------------------------------------------------------- */
+/* --- Without memory --------------------------------------------------------------------------- */
 
 /* More than the calls keep on the stack. */
 enum { SOME = 20 };

@@ -29,7 +29,7 @@ static int open_pair_at(int at)
     return peer;
 }
 
-/* --- Waiters --------------------------------------------------------------------------------------------- */
+/* --- Waiters ---------------------------------------------------------------------------------- */
 
 struct waiter {
     int fd, events, result;
@@ -67,7 +67,7 @@ static void fill(int fd)
     CHECK_INT(errno, EAGAIN);
 }
 
-/* --- Closing --------------------------------------------------------------------------------------------- */
+/* --- Closing ---------------------------------------------------------------------------------- */
 
 struct closing {
     bool own, plain;
@@ -118,7 +118,7 @@ static void plain_close_of_a_foreign_fd_is_noticed(void **state)
     assert_int_equal(run_task(close_under_three, (&(struct closing){.plain = true})), 0);
 }
 
-/* --- Numbers that are other files by now ----------------------------------------------------------------- */
+/* --- Numbers that are other files by now ------------------------------------------------------ */
 
 struct reuse {
     bool old_own, plain, new_own;
@@ -253,7 +253,7 @@ static void a_woken_reader_does_not_read_the_file_that_took_its_number(void **st
     }
 }
 
-/* --- Files that live on elsewhere ------------------------------------------------------------------------ */
+/* --- Files that live on elsewhere ------------------------------------------------------------- */
 
 /* The file stays open through a duplicate and stays ready: the loop must not spin on it, nor confuse it with the
  * file that has its number now. */
@@ -353,7 +353,7 @@ static void the_exported_fd_stays_registered_elsewhere_after_a_ghost(void **stat
     close(fds[1]);
 }
 
-/* --- Closing from everywhere ----------------------------------------------------------------------------- */
+/* --- Closing from everywhere ------------------------------------------------------------------ */
 
 static int close_twice(void *arg)
 {

@@ -62,7 +62,7 @@ static void open_tcp_pair(int fds[2])
     close(listener);
 }
 
-/* --- Hang-ups -------------------------------------------------------------------------------------------- */
+/* --- Hang-ups --------------------------------------------------------------------------------- */
 
 static int hang_up_pipe(void *arg)
 {
@@ -125,7 +125,7 @@ static void a_shutdown_by_either_end_wakes_readers(void **state)
         assert_int_equal(run_task(hang_up_socket, ((int[]){i & 1, i / 2})), 0);
 }
 
-/* --- A short read, then FIN ------------------------------------------------------------------------------ */
+/* --- A short read, then FIN ------------------------------------------------------------------- */
 
 enum { ROUNDS = 300 };
 
@@ -184,7 +184,7 @@ static void a_short_tcp_read_does_not_miss_the_end(void **state)
     assert_int_equal(run_real_task(fin_rounds, (&(bool){false})), 0);
 }
 
-/* --- Urgent data ----------------------------------------------------------------------------------------- */
+/* --- Urgent data ------------------------------------------------------------------------------ */
 
 static int urgent_byte_pending(void *arg)
 {
@@ -268,7 +268,7 @@ static void bytes_behind_the_urgent_mark_are_read(void **state)
     assert_int_equal(run_real_task(read_past_mark, (&(bool){false})), 0);
 }
 
-/* --- Several waiters on one fd --------------------------------------------------------------------------- */
+/* --- Several waiters on one fd ---------------------------------------------------------------- */
 
 static int reader_and_writer(void *arg)
 {

@@ -35,7 +35,7 @@ static void open_pair(int fds[2], bool own)
         CHECK_INT(co_adopt(fds[0]), 0);
 }
 
-/* --- Two loops ------------------------------------------------------------------------------------------- */
+/* --- Two loops -------------------------------------------------------------------------------- */
 
 /* Both wait for the same fd, both are told; only one gets the byte and the other waits on. */
 static void one_fd_waits_in_two_loops_run_alternately(void **state)
@@ -118,7 +118,7 @@ static void one_fd_is_read_by_loops_of_two_threads(void **state)
     close_loop(loop);
 }
 
-/* --- Duplicates ------------------------------------------------------------------------------------------ */
+/* --- Duplicates ------------------------------------------------------------------------------- */
 
 /* Waits on an fd and on its duplicate; one of them is closed; the other one is read. */
 static int close_one_of_two(void *arg)
@@ -176,7 +176,7 @@ static void an_fd_and_its_duplicate_are_both_ready(void **state)
     assert_int_equal(run_task(wait_on_both, (&(bool){false})), 0);
 }
 
-/* --- Files that are always ready ------------------------------------------------------------------------- */
+/* --- Files that are always ready -------------------------------------------------------------- */
 
 static int open_kind(int kind)
 {
@@ -243,7 +243,7 @@ static void a_cancelled_task_does_not_touch_a_regular_file(void **state)
     assert_int_equal(run_task(cancelled_file, NULL), 0);
 }
 
-/* --- Forked children ------------------------------------------------------------------------------------- */
+/* --- Forked children -------------------------------------------------------------------------- */
 
 /* A child that keeps every file open until it is told to go; the parent closes and reuses the number. */
 static pid_t fork_holder(int go[2])
@@ -342,7 +342,7 @@ static void a_child_that_closes_fds_and_loop_leaves_the_parent_waiting(void **st
     }
 }
 
-/* --- Numbers that cannot be ------------------------------------------------------------------------------ */
+/* --- Numbers that cannot be ------------------------------------------------------------------- */
 
 static int bad_numbers(void *arg)
 {

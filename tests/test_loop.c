@@ -42,7 +42,7 @@ static int wait_for_ever(void *arg)
     return co_sleep(-1);
 }
 
-/* --- Making ---------------------------------------------------------------------------------------------- */
+/* --- Making ----------------------------------------------------------------------------------- */
 
 static void expect_no_loop(const loop_options_t *options, int error)
 {
@@ -142,7 +142,7 @@ static void out_of_fds_there_is_no_loop_and_no_leak(void **state)
     finish("");
 }
 
-/* --- How long it runs ------------------------------------------------------------------------------------ */
+/* --- How long it runs ------------------------------------------------------------------------- */
 
 static void an_empty_loop_returns_at_once_and_runs_any_number_of_times(void **state)
 {
@@ -282,7 +282,7 @@ static void a_hold_keeps_it_running_until_a_thread_has_posted(void **state)
     finish("release");
 }
 
-/* --- Stopping -------------------------------------------------------------------------------------------- */
+/* --- Stopping --------------------------------------------------------------------------------- */
 
 static void stop_lets_the_pass_at_hand_end_and_the_rest_for_the_next_run(void **state)
 {
@@ -393,7 +393,7 @@ static void a_thread_stops_a_loop_that_blocks(void **state)
     finish("");
 }
 
-/* --- Loops in loops -------------------------------------------------------------------------------------- */
+/* --- Loops in loops --------------------------------------------------------------------------- */
 
 static loop_t *other;
 
@@ -487,7 +487,7 @@ static void two_loops_take_turns_on_one_thread(void **state)
     finish("a b a b a b");
 }
 
-/* --- The current loop ------------------------------------------------------------------------------------ */
+/* --- The current loop ------------------------------------------------------------------------- */
 
 static void the_newest_open_loop_is_current_while_none_runs(void **state)
 {
@@ -557,7 +557,7 @@ static void threads_run_their_own_loops_at_once(void **state)
     finish("");
 }
 
-/* --- Deadlock -------------------------------------------------------------------------------------------- */
+/* --- Deadlock --------------------------------------------------------------------------------- */
 
 static void stuck_tasks_are_reported_with_what_they_wait_for_and_where(void **state)
 {

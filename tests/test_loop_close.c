@@ -22,7 +22,7 @@ static void hold_on(void *arg)
     (void)arg;
 }
 
-/* --- Without tasks --------------------------------------------------------------------------------------- */
+/* --- Without tasks ---------------------------------------------------------------------------- */
 
 static void closing_null_and_an_unused_loop_is_nothing(void **state)
 {
@@ -74,7 +74,7 @@ static void a_stopped_loop_is_closed_with_what_it_had_not_got_round_to(void **st
     expect_close(0, "ran");
 }
 
-/* --- Tasks that end when asked --------------------------------------------------------------------------- */
+/* --- Tasks that end when asked ---------------------------------------------------------------- */
 
 static int tidy_up(void *name)
 {
@@ -267,7 +267,7 @@ static void a_hold_is_waited_for(void **state)
     assert_int_equal(reports(), 0);
 }
 
-/* --- Tasks that do not ---------------------------------------------------------------------------------- */
+/* --- Tasks that do not ------------------------------------------------------------------------ */
 
 static int shield_for_ever(void *arg)
 {
@@ -374,7 +374,7 @@ static void a_periodic_timer_does_not_keep_a_shielded_task_for_ever(void **state
     expect_close(1, "shielded:1");
 }
 
-/* --- Tasks that spawn others during the close ------------------------------------------------------------ */
+/* --- Tasks that spawn others during the close ------------------------------------------------- */
 
 static int spawn_when_cancelled(void *fn)
 {

@@ -70,7 +70,7 @@ static void say(void *word)
     trace("%s", (const char *)word);
 }
 
-/* --- The fd ---------------------------------------------------------------------------------------------- */
+/* --- The fd ----------------------------------------------------------------------------------- */
 
 static void the_fd_is_the_same_each_time_and_quiet_without_work(void **state)
 {
@@ -149,7 +149,7 @@ static void out_of_fds_it_is_refused_and_the_loop_goes_on(void **state)
     finish("x");
 }
 
-/* --- What it tells of ------------------------------------------------------------------------------------ */
+/* --- What it tells of ------------------------------------------------------------------------- */
 
 static void calls_and_spawns_from_outside_make_it_readable_at_once(void **state)
 {
@@ -393,7 +393,7 @@ static void a_signal_and_a_stop_make_it_readable(void **state)
     finish("signal");
 }
 
-/* --- Nothing lost, nothing in vain ----------------------------------------------------------------------- */
+/* --- Nothing lost, nothing in vain ------------------------------------------------------------ */
 
 static int worker(void *arg)
 {

@@ -39,7 +39,7 @@ static void say(void *word)
     trace("%s", (const char *)word);
 }
 
-/* --- In the child: 0 is success, else the step that failed ------------------------------------------------ */
+/* --- In the child: 0 is success, else the step that failed ------------------------------------ */
 
 static int own_loop_works(void)
 {
@@ -94,7 +94,7 @@ static int child_tries_and_closes_all(void)
     return rc ? rc : child_closes_and_makes_its_own();
 }
 
-/* --- The parent ------------------------------------------------------------------------------------------ */
+/* --- The parent ------------------------------------------------------------------------------- */
 
 static void the_child_of_an_idle_loop_gets_echild(void **state)
 {

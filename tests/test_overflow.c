@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-/* --- Children -------------------------------------------------------------------------------------------- */
+/* --- Children --------------------------------------------------------------------------------- */
 
 static char said[8192]; /* what the last child wrote to stderr */
 
@@ -59,7 +59,7 @@ static void expect_no_report(void)
     assert_null(strstr(said, "stack overflow in task"));
 }
 
-/* --- What children do ------------------------------------------------------------------------------------ */
+/* --- What children do ------------------------------------------------------------------------- */
 
 static volatile char sink;
 
@@ -215,7 +215,7 @@ static void overflow_on_two_threads(void)
     pthread_join(thread, NULL);
 }
 
-/* --- The report ------------------------------------------------------------------------------------------ */
+/* --- The report ------------------------------------------------------------------------------- */
 
 static void check_report(void (*fn)(void), const char *name, size_t size)
 {
@@ -280,7 +280,7 @@ static void an_overflow_on_another_thread_is_found(void **state)
     check_report(overflow_on_two_threads, "runaway", 64 * 1024);
 }
 
-/* --- Faults that are not ours ---------------------------------------------------------------------------- */
+/* --- Faults that are not ours ----------------------------------------------------------------- */
 
 /* valgrind counts each such fault as an error, changes the exit code for it, and repeats the instruction with registers of
  * long ago. */
@@ -452,7 +452,7 @@ static void a_signal_that_is_sent_does_what_it_did_before(void **state)
     assert_int_equal(run_child(send_an_ignored_signal), 47);
 }
 
-/* --- Alternate stacks ------------------------------------------------------------------------------------ */
+/* --- Alternate stacks ------------------------------------------------------------------------- */
 
 static int has_alternate_stack(void *arg)
 {

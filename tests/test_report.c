@@ -164,7 +164,7 @@ static void a_failure_that_was_only_waited_for_is_reported_at_its_release(void *
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Cancelled ones --------------------------------------------------------------------------------- */
+/* --- Cancelled ones --------------------------------------------------------------------------- */
 
 static int sleep_for_ever(void *arg)
 {
@@ -213,7 +213,7 @@ static void ecanceled_of_a_task_that_nobody_cancelled_is_a_failure(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- The handler ------------------------------------------------------------------------------------ */
+/* --- The handler ------------------------------------------------------------------------------ */
 
 static int release_unread(void *arg)
 {

@@ -21,7 +21,7 @@ static int sleep_only(void *arg)
     return co_sleep(-1);
 }
 
-/* --- What co_run writes ------------------------------------------------------------------------------ */
+/* --- What co_run writes ----------------------------------------------------------------------- */
 
 static char written[4096];
 static int saved_stderr, stderr_file;
@@ -48,7 +48,7 @@ static const char *caught_stderr(void)
     return written;
 }
 
-/* --- co_run ------------------------------------------------------------------------------------------ */
+/* --- co_run ----------------------------------------------------------------------------------- */
 
 static void the_result_of_the_first_task_is_returned(void **state)
 {
@@ -235,7 +235,7 @@ static void without_a_function_or_memory_it_fails(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- loop_run_until ---------------------------------------------------------------------------------- */
+/* --- loop_run_until --------------------------------------------------------------------------- */
 
 static int sleep_long(void *arg)
 {

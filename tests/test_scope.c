@@ -13,7 +13,7 @@ static int read_nothing(int fd)
     return (int)co_read(fd, &byte, 1);
 }
 
-/* --- Timeouts ---------------------------------------------------------------------------------------- */
+/* --- Timeouts --------------------------------------------------------------------------------- */
 
 static int time_out(void *arg)
 {
@@ -180,7 +180,7 @@ static void in_real_time_too(void **state)
     assert_int_equal(run_real_task(spin_in_timeout, NULL), -ETIMEDOUT);
 }
 
-/* --- Shields ----------------------------------------------------------------------------------------- */
+/* --- Shields ---------------------------------------------------------------------------------- */
 
 static int shield_in_timeout(void *arg)
 {
@@ -257,7 +257,7 @@ static void a_deadline_counts_again_after_a_shield(void **state)
     assert_int_equal(run_task(park_shielded_first, NULL), 10);
 }
 
-/* --- Moving deadlines -------------------------------------------------------------------------------- */
+/* --- Moving deadlines ------------------------------------------------------------------------- */
 
 static int move_deadline(void *arg)
 {
@@ -354,7 +354,7 @@ static void behind_a_shield_a_moved_deadline_counts_later(void **state)
     assert_string_equal(move_while_parked(60, INT64_MAX, true), "shield:0 slept@130");
 }
 
-/* --- Cancelled scopes -------------------------------------------------------------------------------- */
+/* --- Cancelled scopes ------------------------------------------------------------------------- */
 
 static void cancel_scope(void *scope)
 {
@@ -439,7 +439,7 @@ static void a_scope_that_was_left_still_tells_how_it_ended(void **state)
     assert_int_equal(run_task(look_at_scopes, NULL), 0);
 }
 
-/* --- Which code -------------------------------------------------------------------------------------- */
+/* --- Which code ------------------------------------------------------------------------------- */
 
 static int cancel_outer_first(void *arg)
 {
@@ -514,7 +514,7 @@ static void of_a_deadline_and_a_cancellation_the_first_one_tells(void **state)
     }
 }
 
-/* --- Leaving ----------------------------------------------------------------------------------------- */
+/* --- Leaving ---------------------------------------------------------------------------------- */
 
 static int leave_by_return(void)
 {

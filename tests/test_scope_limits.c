@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-/* --- Misuse ------------------------------------------------------------------------------------------ */
+/* --- Misuse ----------------------------------------------------------------------------------- */
 
 /* What a forked child that runs fn as a task wrote to stderr before it aborted; fails if it did not abort. */
 static const char *last_words(co_fn *fn)
@@ -99,7 +99,7 @@ static void outside_a_coroutine_scopes_do_nothing(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Without memory ---------------------------------------------------------------------------------- */
+/* --- Without memory --------------------------------------------------------------------------- */
 
 static int sleep_without_memory(void *arg)
 {

@@ -9,7 +9,7 @@ static bool closed_file_is_forgotten(void)
     return ops == &coloop__selector_epoll; /* poll knows numbers and not files */
 }
 
-/* --- Which there are ------------------------------------------------------------------------------------- */
+/* --- Which there are -------------------------------------------------------------------------- */
 
 static void backends_are_found_by_name(void **state)
 {
@@ -22,7 +22,7 @@ static void backends_are_found_by_name(void **state)
     assert_null(coloop__selector_find("epol"));
 }
 
-/* --- Interests ------------------------------------------------------------------------------------------- */
+/* --- Interests -------------------------------------------------------------------------------- */
 
 static void each_direction_is_told_if_asked_for(void **state)
 {
@@ -113,7 +113,7 @@ static void a_removed_fd_is_silent_and_may_come_back(void **state)
     expect_one(fds[0], 2, SELECT_READ);
 }
 
-/* --- Ends and errors ------------------------------------------------------------------------------------- */
+/* --- Ends and errors -------------------------------------------------------------------------- */
 
 static void the_end_of_a_stream_is_readable(void **state)
 {
@@ -228,7 +228,7 @@ static void a_check_of_a_number_that_is_a_file_now_says_not_registered(void **st
     fclose(file);
 }
 
-/* --- Closed behind its back ------------------------------------------------------------------------------ */
+/* --- Closed behind its back ------------------------------------------------------------------- */
 
 static void a_closed_fd_is_silent_or_invalid(void **state)
 {

@@ -19,7 +19,7 @@ int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
     return (int)syscall(SYS_epoll_ctl, epfd, op, fd, event);
 }
 
-/* --- Reset ----------------------------------------------------------------------------------------------- */
+/* --- Reset ------------------------------------------------------------------------------------ */
 
 static void a_reset_forgets_everything(void **state)
 {
@@ -52,7 +52,7 @@ static void a_reset_without_fds_to_be_had_changes_nothing(void **state)
     }
 }
 
-/* --- The exported fd ------------------------------------------------------------------------------------- */
+/* --- The exported fd -------------------------------------------------------------------------- */
 
 /* Whether the exported fd polls readable, waiting for it at most so many milliseconds. */
 static bool exported_readable(int ms)
@@ -156,7 +156,7 @@ static void a_reset_keeps_the_exported_fd_for_a_foreign_epoll(void **state)
     assert_int_equal(n, 1);
 }
 
-/* --- Short of memory ------------------------------------------------------------------------------------- */
+/* --- Short of memory -------------------------------------------------------------------------- */
 
 static void the_system_without_memory_is_an_error_of_the_call(void **state)
 {

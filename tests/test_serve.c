@@ -65,7 +65,7 @@ static int open_client(void)
     return fd;
 }
 
-/* --- Handlers -------------------------------------------------------------------------------------------- */
+/* --- Handlers --------------------------------------------------------------------------------- */
 
 static int echo(int fd, void *arg)
 {
@@ -99,7 +99,7 @@ static int request(unsigned char ms)
     return fd;
 }
 
-/* --- Clients --------------------------------------------------------------------------------------------- */
+/* --- Clients ---------------------------------------------------------------------------------- */
 
 static int echo_client(void *arg)
 {
@@ -202,7 +202,7 @@ static void a_foreign_blocking_listener_serves_too(void **state)
     assert_int_equal(run_real_task(tcp_clients, &site), 0);
 }
 
-/* --- Its end --------------------------------------------------------------------------------------------- */
+/* --- Its end ---------------------------------------------------------------------------------- */
 
 /* Three handlers that need 50, 100 and 200 ms are running when the server is cancelled at 10 ms. */
 static int cancel_with_grace(void *arg)

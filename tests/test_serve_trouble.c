@@ -55,7 +55,7 @@ static int ask(int question)
     return n == 1 ? byte : n;
 }
 
-/* --- Handlers that fail ---------------------------------------------------------------------------------- */
+/* --- Handlers that fail ----------------------------------------------------------------------- */
 
 static int fail_as_told(int fd, void *arg)
 {
@@ -154,7 +154,7 @@ static void a_handler_cancelled_with_its_server_is_not_reported(void **state)
     assert_int_equal(run_task(cancel_sleepers, NULL), 0);
 }
 
-/* --- Big stacks ------------------------------------------------------------------------------------------ */
+/* --- Big stacks ------------------------------------------------------------------------------- */
 
 static __attribute__((noinline)) int use_stack(int fd)
 {
@@ -187,7 +187,7 @@ static void handlers_have_the_stack_that_was_asked_for(void **state)
     assert_int_equal(run_task(ask_deep, NULL), 0);
 }
 
-/* --- Out of fds ------------------------------------------------------------------------------------------ */
+/* --- Out of fds ------------------------------------------------------------------------------- */
 
 static int answer(int fd, void *arg)
 {
@@ -279,7 +279,7 @@ static void out_of_fds_the_server_can_be_cancelled(void **state)
     assert_int_equal(status_of_child(run_short_of_fds, &site), 0);
 }
 
-/* --- Out of memory --------------------------------------------------------------------------------------- */
+/* --- Out of memory ---------------------------------------------------------------------------- */
 
 /* The n-th allocation of server and clients fails: a client may be turned away, the server stays. */
 static int serve_through_failure(void *arg)
@@ -340,7 +340,7 @@ static void a_server_survives_a_time_without_memory(void **state)
     assert_int_equal(run_task(serve_through_famine, (&(int){10})), 0);
 }
 
-/* --- A loop that closes ---------------------------------------------------------------------------------- */
+/* --- A loop that closes ----------------------------------------------------------------------- */
 
 /* Fills the stack that was given back last. */
 static int scribble(void *arg)

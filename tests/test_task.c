@@ -25,7 +25,7 @@ static int say_twice(void *word)
     return 7;
 }
 
-/* --- Spawning -------------------------------------------------------------------------------------- */
+/* --- Spawning --------------------------------------------------------------------------------- */
 
 static int go_and_yield(void *arg)
 {
@@ -140,7 +140,7 @@ static void every_one_of_many_tasks_has_its_result(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Eager ----------------------------------------------------------------------------------------- */
+/* --- Eager ------------------------------------------------------------------------------------ */
 
 static const co_spawn_options_t eager = {.eager = true};
 
@@ -252,7 +252,7 @@ static void spawned_before_the_loop_runs_an_eager_task_waits_for_it(void **state
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Names, ids and who runs ------------------------------------------------------------------------ */
+/* --- Names, ids and who runs ------------------------------------------------------------------ */
 
 static void tasks_are_named_after_their_function_or_as_the_options_say(void **state)
 {
@@ -313,7 +313,7 @@ static void self_is_the_running_task_and_nothing_outside(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Handles ---------------------------------------------------------------------------------------- */
+/* --- Handles ---------------------------------------------------------------------------------- */
 
 static int sleep_and_say(void *word)
 {
@@ -403,7 +403,7 @@ static void releasing_more_often_than_held_aborts_and_names_the_task(void **stat
     assert_non_null(strstr(last_words(release_too_often), "'sleep_and_say' (#1)"));
 }
 
-/* --- Wrong calls ------------------------------------------------------------------------------------ */
+/* --- Wrong calls ------------------------------------------------------------------------------ */
 
 static void spawning_nothing_or_a_stack_too_large_is_invalid(void **state)
 {

@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-/* --- Outside coroutines ------------------------------------------------------------------------------ */
+/* --- Outside coroutines ----------------------------------------------------------------------- */
 
 static void say(void *word)
 {
@@ -135,7 +135,7 @@ static void a_throw_past_a_running_loop_leaves_no_broken_loop(void **state)
     assert_true((aborted && strstr(words, "past the loop")) || status == 0);
 }
 
-/* --- Tasks ended by force ---------------------------------------------------------------------------- */
+/* --- Tasks ended by force --------------------------------------------------------------------- */
 
 static int spin(void *arg)
 {

@@ -227,7 +227,7 @@ static void thousands_of_timers_are_sorted_stably(void **state)
     finish("");
 }
 
-/* --- Real time: only never early ------------------------------------------------------------------------- */
+/* --- Real time: only never early -------------------------------------------------------------- */
 
 static int64_t real_now(void)
 {

@@ -45,7 +45,7 @@ static void run_all_kinds(co_fn *fn)
         assert_int_equal(run_task(fn, &kind), 0);
 }
 
-/* --- All of it, in order --------------------------------------------------------------------------------- */
+/* --- All of it, in order ---------------------------------------------------------------------- */
 
 struct flow {
     int fd, call;
@@ -133,7 +133,7 @@ static void a_slow_reader_gets_every_byte_by_every_call(void **state)
     run_all_kinds(all_calls);
 }
 
-/* --- Nothing at all -------------------------------------------------------------------------------------- */
+/* --- Nothing at all --------------------------------------------------------------------------- */
 
 static int empty_calls(void *arg)
 {
@@ -159,7 +159,7 @@ static void calls_for_no_bytes_return_0_without_waiting(void **state)
     run_all_kinds(empty_calls);
 }
 
-/* --- A peer that is gone --------------------------------------------------------------------------------- */
+/* --- A peer that is gone ---------------------------------------------------------------------- */
 
 static int write_to_nobody(void *arg)
 {
@@ -230,7 +230,7 @@ static void a_closed_peer_is_epipe_and_never_sigpipe(void **state)
     assert_int_equal(status, 0);
 }
 
-/* --- Interrupted ----------------------------------------------------------------------------------------- */
+/* --- Interrupted ------------------------------------------------------------------------------ */
 
 /* The deadline passes in the middle of a write: what was written is told, then the code. */
 static int write_too_much(void *arg)
@@ -382,7 +382,7 @@ static void a_timeout_of_0_tries_and_a_cancelled_task_does_not(void **state)
     run_all_kinds(try_calls);
 }
 
-/* --- Fairness and memory --------------------------------------------------------------------------------- */
+/* --- Fairness and memory ---------------------------------------------------------------------- */
 
 static int tick(void *arg)
 {

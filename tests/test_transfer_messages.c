@@ -14,7 +14,7 @@ static int guarded_read(int fd, void *data, size_t size)
     return (int)n;
 }
 
-/* --- Datagrams ------------------------------------------------------------------------------------------- */
+/* --- Datagrams -------------------------------------------------------------------------------- */
 
 static void open_udp(int fds[2], struct sockaddr_in addresses[2])
 {
@@ -198,7 +198,7 @@ static void a_refused_datagram_is_an_error_of_the_next_read(void **state)
     assert_int_equal(run_real_task(udp_refused, (&(bool){false})), 0);
 }
 
-/* --- Passed fds ------------------------------------------------------------------------------------------ */
+/* --- Passed fds ------------------------------------------------------------------------------- */
 
 static void pass_fd(int over, int fd, char *data, size_t size)
 {
@@ -307,7 +307,7 @@ static void an_fd_passed_with_many_bytes_arrives_once(void **state)
     assert_int_equal(run_task(pass_long, (&(bool){false})), 0);
 }
 
-/* --- Flags ----------------------------------------------------------------------------------------------- */
+/* --- Flags ------------------------------------------------------------------------------------ */
 
 static int peek(void *arg)
 {
@@ -335,7 +335,7 @@ static void peeking_takes_nothing_away(void **state)
     assert_int_equal(run_task(peek, (&(bool){false})), 0);
 }
 
-/* --- Resets ---------------------------------------------------------------------------------------------- */
+/* --- Resets ----------------------------------------------------------------------------------- */
 
 static void open_tcp_pair(int fds[2])
 {

@@ -82,7 +82,7 @@ static void ends_meet_at_an_abstract_path(void **state)
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
-/* --- What is at the path already ------------------------------------------------------------------------- */
+/* --- What is at the path already -------------------------------------------------------------- */
 
 static void a_left_over_socket_file_is_replaced(void **state)
 {
@@ -187,7 +187,7 @@ static void a_live_datagram_socket_is_not_replaced(void **state)
     assert_int_equal(run_task(listen_on_datagram, NULL), 0);
 }
 
-/* --- Errors ---------------------------------------------------------------------------------------------- */
+/* --- Errors ----------------------------------------------------------------------------------- */
 
 static int wrong_paths(void *arg)
 {
@@ -236,7 +236,7 @@ static void a_path_may_fill_the_address(void **state)
     assert_int_equal(run_task(longest_path, NULL), 0);
 }
 
-/* --- A full queue ---------------------------------------------------------------------------------------- */
+/* --- A full queue ----------------------------------------------------------------------------- */
 
 enum { CALLERS = 6 };
 

@@ -62,7 +62,7 @@ static void read_one(void *arg)
         assert_int_equal(loop_remove_reader(loop, fd), 1);
 }
 
-/* --- Level semantics ------------------------------------------------------------------------------------- */
+/* --- Level semantics -------------------------------------------------------------------------- */
 
 static void a_reader_is_called_again_in_each_pass_while_there_is_something_left(void **state)
 {
@@ -199,7 +199,7 @@ static void a_half_closed_peer_makes_a_reader_read_the_end(void **state)
     finish("a end");
 }
 
-/* --- Replacing and removing ------------------------------------------------------------------------------ */
+/* --- Replacing and removing ------------------------------------------------------------------- */
 
 static void a_second_call_replaces_the_callback(void **state)
 {
@@ -321,7 +321,7 @@ static void a_callback_may_remove_and_add_itself(void **state)
     finish("r r r");
 }
 
-/* --- Coroutines beside callbacks ------------------------------------------------------------------------- */
+/* --- Coroutines beside callbacks -------------------------------------------------------------- */
 
 static int await_it(void *arg)
 {
@@ -451,7 +451,7 @@ static void closing_an_own_fd_ends_its_watchers(void **state)
     finish("");
 }
 
-/* --- Errors ---------------------------------------------------------------------------------------------- */
+/* --- Errors ----------------------------------------------------------------------------------- */
 
 static void bad_fds_are_refused(void **state)
 {

@@ -64,7 +64,7 @@ static void expect_no_spinning(void)
     assert_true(stats().events - before.events <= 5);
 }
 
-/* --- The same number, another file ----------------------------------------------------------------------- */
+/* --- The same number, another file ------------------------------------------------------------ */
 
 /* Gives fds[0]'s number to a new pipe's reading end, and returns its writing end. The old peer is closed. */
 static int replace_file(void)
@@ -144,7 +144,7 @@ static void a_task_can_await_a_number_whose_watched_file_was_closed(void **state
     close(fds[0]), close(writer);
 }
 
-/* --- Closed behind the loop's back ----------------------------------------------------------------------- */
+/* --- Closed behind the loop's back ------------------------------------------------------------ */
 
 static void an_fd_closed_without_removal_is_reported_and_does_not_keep_the_loop(void **state)
 {
@@ -229,7 +229,7 @@ static void a_closed_fd_is_noticed_though_the_loop_never_waits_itself(void **sta
     finish("");
 }
 
-/* --- Ghosts: closed here, alive elsewhere ---------------------------------------------------------------- */
+/* --- Ghosts: closed here, alive elsewhere ----------------------------------------------------- */
 
 static void a_duplicate_of_a_removed_and_closed_fd_causes_no_events(void **state)
 {

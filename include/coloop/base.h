@@ -31,9 +31,9 @@ extern "C" {
 /* Replaces the allocator through which every allocation of the library goes (stacks are mapped with
  * mmap and are no part of it).
  *
- * fn(pointer, size, arg) does what realloc does: a NULL pointer asks for new memory, size 0 frees and
- * returns NULL, and NULL for a size above 0 means out of memory, with the old memory untouched. It is
- * called from every thread that uses the library. A NULL fn brings back realloc and free.
+ * fn(pointer, size, arg) does what realloc does: a NULL pointer asks for new memory, size 0 frees
+ * and returns NULL, and NULL for a size above 0 means out of memory, with the old memory untouched.
+ * It is called from every thread that uses the library. A NULL fn brings back realloc and free.
  * Returns 0, or -EBUSY while any memory of the library is in use. Does not suspend. */
 typedef void *coloop_allocator_fn(void *pointer, size_t size, void *arg);
 COLOOP_API int coloop_set_allocator(coloop_allocator_fn *fn, void *arg);

@@ -1,19 +1,20 @@
 /* scope.h: deadlines and cancellation.
  *
- * A scope is a region of a coroutine that can be cancelled or run out of time as a whole. From then on every
- * suspending call inside it returns the same code at once, -ECANCELED or -ETIMEDOUT, until the scope is left:
- * it cannot be swallowed by accident. Scopes nest; the first one to be cancelled or expired tells the code. A
- * whole task is a scope too, cancelled by co_task_cancel.
+ * A scope is a region of a coroutine that can be cancelled or run out of time as a whole. From then
+ * on every suspending call inside it returns the same code at once, -ECANCELED or -ETIMEDOUT, until
+ * the scope is left: it cannot be swallowed by accident. Scopes nest; the first one to be cancelled
+ * or expired tells the code. A whole task is a scope too, cancelled by co_task_cancel.
  *
  *     co_timeout(500) n = co_read(fd, buf, sizeof buf);          -ETIMEDOUT after half a second
  *     co_shield() { co_write(fd, "bye\n", 4); co_close(fd); }    awaits in here are not interrupted
  *
- * The blocks are statement prefixes, like `if`. Leaving one by return, break, continue or co_throw closes its
- * scope; break and continue leave the block itself, as it is a loop that runs once. Outside a coroutine they
- * do nothing.
+ * The blocks are statement prefixes, like `if`. Leaving one by return, break, continue or co_throw
+ * closes its scope; break and continue leave the block itself, as it is a loop that runs once.
+ * Outside a coroutine they do nothing.
  *
- * A deadline takes effect when a pass of the loop notices it: co_timeout(0) means "try", a call that can be
- * completed at once is, and one that would wait returns -ETIMEDOUT. Nothing in this header suspends. */
+ * A deadline takes effect when a pass of the loop notices it: co_timeout(0) means "try", a call
+ * that can be completed at once is, and one that would wait returns -ETIMEDOUT. Nothing in this
+ * header suspends. */
 #ifndef COLOOP_SCOPE_H
 #define COLOOP_SCOPE_H
 
@@ -40,20 +41,22 @@ typedef struct co_scope {
     bool shield, expired, cancelled, armed;
 } co_scope_t;
 
-/* Enters a scope that expires in ms milliseconds (negative: never), and leaves it. Scopes are left in
- * the reverse order of entering, by the task that entered them; anything else aborts. Outside a coroutine
- * both do nothing. */
+/* Enters a scope that expires in ms milliseconds (negative: never), and leaves it. Scopes are left
+ * in the reverse order of entering, by the task that entered them; anything else aborts. Outside a
+ * coroutine both do nothing. */
 COLOOP_API void co_scope_enter(co_scope_t *scope, int64_t ms);
 COLOOP_API void co_scope_leave(co_scope_t *scope);
 
-/* Cancels the scope: its task gets -ECANCELED from the call it is parked in and from those that follow inside
- * the scope. Any code on the loop's thread may call it while the scope is entered. */
+/* Cancels the scope: its task gets -ECANCELED from the call it is parked in and from those that
+ * follow inside the scope. Any code on the loop's thread may call it while the scope is entered. */
 COLOOP_API void co_scope_cancel(co_scope_t *scope);
 
-/* Moves the deadline to when_ns of loop_time (INT64_MAX: none). A scope that has expired stays so. */
+/* Moves the deadline to when_ns of loop_time (INT64_MAX: none). A scope that has expired stays so.
+ */
 COLOOP_API void co_scope_set_deadline(co_scope_t *scope, int64_t when_ns);
 
-/* Whether the deadline passed, or it was cancelled, in time to be seen; also valid after co_scope_leave. */
+/* Whether the deadline passed, or it was cancelled, in time to be seen; also valid after
+ * co_scope_leave. */
 COLOOP_API bool co_scope_expired(const co_scope_t *scope);
 COLOOP_API bool co_scope_cancelled(const co_scope_t *scope);
 
@@ -61,10 +64,11 @@ COLOOP_API bool co_scope_cancelled(const co_scope_t *scope);
 #define co_timeout_at(when_ns) CO__BLOCK(co__timeout_at_begin, (when_ns), __COUNTER__)
 #define co_shield() CO__BLOCK(co__shield_begin, 0, __COUNTER__)
 
-#define CO__BLOCK(begin, value, n) CO__BLOCK_(begin, value, COLOOP__JOIN(co__scope_, n), COLOOP__JOIN(co__once_, n))
-#define CO__BLOCK_(begin, value, scope, once)                                                            \
-    for (co_scope_t scope __attribute__((cleanup(co_scope_leave))), *once = begin(&scope, value); once;  \
-         once = 0)
+#define CO__BLOCK(begin, value, n)                                                                 \
+    CO__BLOCK_(begin, value, COLOOP__JOIN(co__scope_, n), COLOOP__JOIN(co__once_, n))
+#define CO__BLOCK_(begin, value, scope, once)                                                      \
+    for (co_scope_t scope __attribute__((cleanup(co_scope_leave))), *once = begin(&scope, value);  \
+         once; once = 0)
 COLOOP_API co_scope_t *co__timeout_begin(co_scope_t *scope, int64_t ms);
 COLOOP_API co_scope_t *co__timeout_at_begin(co_scope_t *scope, int64_t when_ns);
 COLOOP_API co_scope_t *co__shield_begin(co_scope_t *scope, int64_t unused);

@@ -1,12 +1,14 @@
 /* sync.h: mutex, condition, event, semaphore, barrier, read-write lock, for tasks of one loop.
  *
- * All are plain structs, valid when zeroed (a semaphore without permits, a barrier that wants an init first), with
- * nothing to destroy; only the functions look into them. They are handed over in the order of arrival: an unlock gives the
- * lock to the first waiter and nobody can slip in between. A waiter that was chosen has what it waited for, and its
- * call returns 0 even if it is cancelled in the same moment. No call allocates memory or makes a system call.
+ * All are plain structs, valid when zeroed (a semaphore without permits, a barrier that wants an
+ * init first), with nothing to destroy; only the functions look into them. They are handed over in
+ * the order of arrival: an unlock gives the lock to the first waiter and nobody can slip in
+ * between. A waiter that was chosen has what it waited for, and its call returns 0 even if it is
+ * cancelled in the same moment. No call allocates memory or makes a system call.
  *
- * Suspending calls return 0; -ECANCELED or -ETIMEDOUT without effect; -EPERM outside a coroutine. The others may be
- * called from anywhere on the loop's thread. An object that tasks wait for must not go away. */
+ * Suspending calls return 0; -ECANCELED or -ETIMEDOUT without effect; -EPERM outside a coroutine.
+ * The others may be called from anywhere on the loop's thread. An object that tasks wait for must
+ * not go away. */
 #ifndef COLOOP_SYNC_H
 #define COLOOP_SYNC_H
 
@@ -20,8 +22,8 @@ struct co__waiters { /* tasks in the order of arrival */
     struct coloop__link list;
 };
 
-/* A mutex, owned by a task. lock suspends; -EDEADLK if the caller owns it. trylock: -EBUSY if it is owned.
- * unlock by another task than the owner aborts with a line that names both. */
+/* A mutex, owned by a task. lock suspends; -EDEADLK if the caller owns it. trylock: -EBUSY if it is
+ * owned. unlock by another task than the owner aborts with a line that names both. */
 typedef struct co_mutex {
     co_task_t *owner;
     struct co__waiters waiters;
@@ -31,9 +33,10 @@ COLOOP_API int co_mutex_lock_here(co_mutex_t *mutex, const char *where);
 COLOOP_API int co_mutex_trylock(co_mutex_t *mutex);
 COLOOP_API void co_mutex_unlock(co_mutex_t *mutex);
 
-/* A condition. wait suspends: it unlocks the mutex, which the caller must own (-EPERM), waits for a signal, and holds
- * the mutex again when it returns, whatever it returns. signal wakes the first waiter, broadcast all; both may
- * be called with or without the mutex. A wake-up is a hint: test the condition again. */
+/* A condition. wait suspends: it unlocks the mutex, which the caller must own (-EPERM), waits for a
+ * signal, and holds the mutex again when it returns, whatever it returns. signal wakes the first
+ * waiter, broadcast all; both may be called with or without the mutex. A wake-up is a hint: test
+ * the condition again. */
 typedef struct co_cond {
     struct co__waiters waiters;
 } co_cond_t;
@@ -42,7 +45,8 @@ COLOOP_API int co_cond_wait_here(co_cond_t *cond, co_mutex_t *mutex, const char 
 COLOOP_API void co_cond_signal(co_cond_t *cond);
 COLOOP_API void co_cond_broadcast(co_cond_t *cond);
 
-/* An event: wait suspends until it is set; set wakes all waiters, also if it is cleared before they run. */
+/* An event: wait suspends until it is set; set wakes all waiters, also if it is cleared before they
+ * run. */
 typedef struct co_event {
     bool is_set;
     struct co__waiters waiters;
@@ -53,7 +57,8 @@ COLOOP_API void co_event_set(co_event_t *event);
 COLOOP_API void co_event_clear(co_event_t *event);
 COLOOP_API bool co_event_is_set(const co_event_t *event);
 
-/* A semaphore with `permits`. acquire suspends; tryacquire: -EAGAIN if there is none to be had at once. */
+/* A semaphore with `permits`. acquire suspends; tryacquire: -EAGAIN if there is none to be had at
+ * once. */
 typedef struct co_sem {
     size_t permits;
     struct co__waiters waiters;
@@ -64,9 +69,10 @@ COLOOP_API int co_sem_acquire_here(co_sem_t *sem, const char *where);
 COLOOP_API int co_sem_tryacquire(co_sem_t *sem);
 COLOOP_API void co_sem_release(co_sem_t *sem);
 
-/* A barrier for `parties` tasks. wait suspends until that many wait, and returns the order of arrival, 0 to
- * parties - 1; the barrier can then be used again. A waiter that is cancelled or out of time breaks it, and so does abort:
- * all waiters and later ones get -EPIPE, until co_barrier_init. -EINVAL: no parties. */
+/* A barrier for `parties` tasks. wait suspends until that many wait, and returns the order of
+ * arrival, 0 to parties - 1; the barrier can then be used again. A waiter that is cancelled or out
+ * of time breaks it, and so does abort: all waiters and later ones get -EPIPE, until
+ * co_barrier_init. -EINVAL: no parties. */
 typedef struct co_barrier {
     size_t parties, arrived;
     bool broken;
@@ -77,9 +83,10 @@ COLOOP_API void co_barrier_init(co_barrier_t *barrier, size_t parties);
 COLOOP_API int co_barrier_wait_here(co_barrier_t *barrier, const char *where);
 COLOOP_API void co_barrier_abort(co_barrier_t *barrier);
 
-/* A lock for many readers or one writer, in the order of arrival: readers behind a waiting writer wait, so writers do not
- * starve. rdlock and wrlock suspend; wrlock is -EDEADLK if the caller is the writer, and so is rdlock. unlock
- * ends either; by a task that is not the writer, or without any reader, it aborts. */
+/* A lock for many readers or one writer, in the order of arrival: readers behind a waiting writer
+ * wait, so writers do not starve. rdlock and wrlock suspend; wrlock is -EDEADLK if the caller is
+ * the writer, and so is rdlock. unlock ends either; by a task that is not the writer, or without
+ * any reader, it aborts. */
 typedef struct co_rwlock {
     size_t readers;
     co_task_t *writer;

@@ -1,7 +1,7 @@
 /* alloc.c owns the process's allocator hook and the count of blocks that are alive.
  *
- * Invariant: the hook only changes while no block is alive, so that each block is freed by the allocator
- * that made it. */
+ * Invariant: the hook only changes while no block is alive, so that each block is freed by the
+ * allocator that made it. */
 #include "base/alloc.h"
 
 #include <errno.h>

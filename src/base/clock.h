@@ -22,7 +22,8 @@ static inline int64_t clock_real_now(void)
     return t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
-/* A clock that costs next to nothing and moves every few milliseconds: to notice that time has passed. */
+/* A clock that costs next to nothing and moves every few milliseconds: to notice that time has
+ * passed. */
 static inline int64_t clock_coarse(void)
 {
 #ifdef CLOCK_MONOTONIC_COARSE

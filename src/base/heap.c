@@ -1,5 +1,5 @@
-/* heap.c: an implicit 4-ary heap (Johnson 1975, "Priority queues with update and finding minimum spanning
- * trees"; the children of i are 4i+1 to 4i+4).
+/* heap.c: an implicit 4-ary heap (Johnson 1975, "Priority queues with update and finding minimum
+ * spanning trees"; the children of i are 4i+1 to 4i+4).
  *
  * Invariants:
  * 1. An entry is not before its parent, where a is before b if its key is less, or is the same and

@@ -100,7 +100,7 @@ static inline size_t list_count(const struct list *list)
     return n;
 }
 
-#define list_for_each(link, list)                                                                   \
+#define list_for_each(link, list)                                                                  \
     for (struct coloop__link *link = (list)->head.next; link != &(list)->head; link = link->next)
 
 #endif

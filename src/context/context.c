@@ -6,8 +6,8 @@
  *     context_jump(&back, launch)  -->  setcontext(new stack) --> context_jump(context, &back)
  *     returns                      <------------------------------
  *
- * so that the new stack is entered the way libc wants it (makecontext), with one system call, and ends up
- * waiting in a fast switch. Where libc has no ucontext, `born` is jumped to directly. */
+ * so that the new stack is entered the way libc wants it (makecontext), with one system call, and
+ * ends up waiting in a fast switch. Where libc has no ucontext, `born` is jumped to directly. */
 #include "context/context.h"
 
 #if CONTEXT_ASAN
@@ -40,7 +40,8 @@ CONTEXT_NO_ASAN static void born(void)
     void (*entry)(void *) = newborn->entry;
     void *arg = newborn->arg;
 #if COLOOP_CONTEXT_UCONTEXT
-    context->state.uc_stack.ss_size = 0; /* or ASan forgets all it knows of the stack at each switch */
+    context->state.uc_stack.ss_size =
+        0; /* or ASan forgets all it knows of the stack at each switch */
 #endif
     context_jump(context, &newborn->back);
     sanitizer_arrive(&context->fiber);
@@ -50,7 +51,8 @@ CONTEXT_NO_ASAN static void born(void)
 
 #if COLOOP_CONTEXT_UCONTEXT
 
-void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *), void *arg)
+void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *),
+                           void *arg)
 {
     struct birth birth = {.context = context, .entry = entry, .arg = arg};
     getcontext(&context->state);
@@ -97,7 +99,8 @@ static void prepare(struct birth *birth, struct context *start, void *low, void 
 }
 #endif
 
-void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *), void *arg)
+void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *),
+                           void *arg)
 {
     struct birth birth;
     struct context start = {0};

@@ -1,8 +1,9 @@
 /* context.h: a place in a stack that one can leave and come back to.
  *
- * A stack is born once: context_birth enters it by ucontext, and the function running on it then gives way
- * with context_switch, to be resumed, for as many coroutines as follow each other on it. Switches are a
- * few instructions on x86-64 and AArch64, and swapcontext elsewhere or with COLOOP_CONTEXT=ucontext. */
+ * A stack is born once: context_birth enters it by ucontext, and the function running on it then
+ * gives way with context_switch, to be resumed, for as many coroutines as follow each other on it.
+ * Switches are a few instructions on x86-64 and AArch64, and swapcontext elsewhere or with
+ * COLOOP_CONTEXT=ucontext. */
 #ifndef CONTEXT_CONTEXT_H
 #define CONTEXT_CONTEXT_H
 
@@ -26,10 +27,10 @@ static inline void context_jump(struct context *from, struct context *to);
 #include "context/switch_aarch64.h"
 #endif
 
-/* Leaves `from` and goes on in `to`; returns when somebody switches to `from`. A dying context's frames are
- * not needed any more: its stack is about to be reused or freed. */
-static inline __attribute__((always_inline)) void context_switch(struct context *from, struct context *to,
-                                                                 bool dying)
+/* Leaves `from` and goes on in `to`; returns when somebody switches to `from`. A dying context's
+ * frames are not needed any more: its stack is about to be reused or freed. */
+static inline __attribute__((always_inline)) void context_switch(struct context *from,
+                                                                 struct context *to, bool dying)
 {
     sanitizer_leave(&from->fiber, &to->fiber, dying);
     context_jump(from, to);
@@ -38,7 +39,8 @@ static inline __attribute__((always_inline)) void context_switch(struct context 
 
 /* Makes `context` a fresh one on the stack between low and high: the first switch to it calls
  * entry(arg), which must not return. */
-void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *), void *arg);
+void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *),
+                           void *arg);
 
 /* Bytes of stack between the place where a suspended context left and `high`. */
 size_t coloop__context_depth(const struct context *context, const void *high);

@@ -1,5 +1,5 @@
-/* sanitizer.h: what AddressSanitizer, ThreadSanitizer and valgrind are told about stacks and switches.
- * Every hook stands here; each is nothing in a build without that tool. */
+/* sanitizer.h: what AddressSanitizer, ThreadSanitizer and valgrind are told about stacks and
+ * switches. Every hook stands here; each is nothing in a build without that tool. */
 #ifndef CONTEXT_SANITIZER_H
 #define CONTEXT_SANITIZER_H
 
@@ -36,13 +36,14 @@ struct sanitizer_fiber {
 };
 
 #if CONTEXT_ASAN
-/* The fiber that was left last on this thread: the one that runs next learns its bounds from ASan, which is
- * how the bounds of the thread's own stack become known. */
+/* The fiber that was left last on this thread: the one that runs next learns its bounds from ASan,
+ * which is how the bounds of the thread's own stack become known. */
 extern _Thread_local struct sanitizer_fiber *coloop__sanitizer_left;
 #endif
 
 /* Just before a switch. A dying stack will not be switched back to in its present state. */
-static inline void sanitizer_leave(struct sanitizer_fiber *from, struct sanitizer_fiber *to, bool dying)
+static inline void sanitizer_leave(struct sanitizer_fiber *from, struct sanitizer_fiber *to,
+                                   bool dying)
 {
     (void)from, (void)to, (void)dying;
 #if CONTEXT_ASAN
@@ -91,7 +92,8 @@ static inline void sanitizer_stack_gone(struct sanitizer_fiber *fiber)
 #endif
 }
 
-/* A stack goes back to the pool: frames that were left without returning must not look poisoned later. */
+/* A stack goes back to the pool: frames that were left without returning must not look poisoned
+ * later. */
 static inline void sanitizer_stack_idle(void *low, size_t size)
 {
     (void)low, (void)size;
@@ -100,8 +102,9 @@ static inline void sanitizer_stack_idle(void *low, size_t size)
 #endif
 }
 
-/* valgrind's client requests are a fixed protocol: a few rotations that cancel out, which it recognises in the
- * instruction stream. Speaking it needs no header of valgrind's, so every build is fit for it. */
+/* valgrind's client requests are a fixed protocol: a few rotations that cancel out, which it
+ * recognises in the instruction stream. Speaking it needs no header of valgrind's, so every build
+ * is fit for it. */
 static inline uintptr_t valgrind_request(uintptr_t code, uintptr_t a, uintptr_t b)
 {
     volatile uintptr_t request[6] = {code, a, b, 0, 0, 0};
@@ -115,11 +118,12 @@ static inline uintptr_t valgrind_request(uintptr_t code, uintptr_t a, uintptr_t 
 #elif defined(__aarch64__)
     register uintptr_t value __asm__("x3") = result;
     register volatile uintptr_t *where __asm__("x4") = request;
-    __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\tror x12, x12, #61\n\t"
-                     "orr x10, x10, x10"
-                     : "+r"(value)
-                     : "r"(where)
-                     : "cc", "memory", "x12");
+    __asm__ volatile(
+        "ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\tror x12, x12, #61\n\t"
+        "orr x10, x10, x10"
+        : "+r"(value)
+        : "r"(where)
+        : "cc", "memory", "x12");
     result = value;
 #elif defined(__i386__)
     __asm__ volatile("roll $3, %%edi\n\troll $13, %%edi\n\troll $29, %%edi\n\troll $19, %%edi\n\t"

@@ -5,13 +5,15 @@
  *     | guard: 4 pages, no access | usable: pool->size bytes                                    |
  *                                 ^low           frames <- | struct stack, header | stagger     |
  *
- * Slabs grow with the number of stacks, and neighbouring ones become one mapping. Slots are taken in
- * order; a guard is installed when its slot is first taken. The header starts at a different cache line in
- * neighbouring slots, as tops at the same offset of their page would share few cache sets.
+ * Slabs grow with the number of stacks, and neighbouring ones become one mapping. Slots are taken
+ * in order; a guard is installed when its slot is first taken. The header starts at a different
+ * cache line in neighbouring slots, as tops at the same offset of their page would share few cache
+ * sets.
  *
- * Memory goes back in two steps, both while the loop is idle: an idle stack keeps at most KEEP_BYTES at its
- * top; and stacks that were idle for a whole second, by the low-water mark of the idle list (the working
- * set idea of Bonwick and Adams 2001, "Magazines and Vmem"), keep nothing and are born again at their next use. */
+ * Memory goes back in two steps, both while the loop is idle: an idle stack keeps at most
+ * KEEP_BYTES at its top; and stacks that were idle for a whole second, by the low-water mark of the
+ * idle list (the working set idea of Bonwick and Adams 2001, "Magazines and Vmem"), keep nothing
+ * and are born again at their next use. */
 #include "context/stack.h"
 
 #include "base/alloc.h"
@@ -66,14 +68,16 @@ static size_t guard_size(void)
     return GUARD_PAGES * page_size();
 }
 
-/* --- Guards --------------------------------------------------------------------------------------------- */
+/* --- Guards ----------------------------------------------------------------------------------- */
 
 static atomic_int guard_kind;
-static atomic_size_t protected_guards; /* each splits a mapping; the kernel allows a process only so many */
+static atomic_size_t
+    protected_guards; /* each splits a mapping; the kernel allows a process only so many */
 static size_t protected_max;
 static pthread_once_t protected_once = PTHREAD_ONCE_INIT;
 
-/* Half of the mappings the kernel allows, in guards of two mappings each, leaving room for the application. */
+/* Half of the mappings the kernel allows, in guards of two mappings each, leaving room for the
+ * application. */
 static void read_protected_max(void)
 {
     size_t maps = 65530;
@@ -86,12 +90,14 @@ static void read_protected_max(void)
     protected_max = maps > 8192 ? (maps - 8192) / 2 : maps / 4;
 }
 
-/* Some emulators say yes to any advice: one that cannot exist must be refused for the answer to count. Under
- * ASan the guards must show in the process's map, or the leak checker runs into them. */
+/* Some emulators say yes to any advice: one that cannot exist must be refused for the answer to
+ * count. Under ASan the guards must show in the process's map, or the leak checker runs into them.
+ */
 static enum stack_guard find_guard(void)
 {
     enum stack_guard kind = STACK_GUARD_PROTECT;
-    char *page = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *page =
+        mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED)
         return kind;
     if (!CONTEXT_ASAN && madvise(page, page_size(), 0x7ffffff) < 0 &&
@@ -109,7 +115,8 @@ void coloop__stack_set_guard(enum stack_guard guard)
 static bool protect(char *slot)
 {
     pthread_once(&protected_once, read_protected_max);
-    if (atomic_load(&protected_guards) >= protected_max || mprotect(slot, guard_size(), PROT_NONE) < 0)
+    if (atomic_load(&protected_guards) >= protected_max ||
+        mprotect(slot, guard_size(), PROT_NONE) < 0)
         return false;
     atomic_fetch_add(&protected_guards, 1);
     return true;
@@ -123,7 +130,7 @@ static void install_guard(struct stack_pool *pool, char *slot)
     if (kind == STACK_GUARD_ADVICE && madvise(slot, guard_size(), MADV_GUARD_INSTALL) == 0)
         return;
     if (kind != STACK_GUARD_NONE && protect(slot))
-        pool->protected++;
+        pool->protected ++;
     else
         pool->unguarded++;
 }
@@ -134,7 +141,7 @@ bool coloop__stack_overflowed(const struct stack *stack, const void *address)
     return at < low && at >= low - guard_size();
 }
 
-/* --- Slabs ---------------------------------------------------------------------------------------------- */
+/* --- Slabs ------------------------------------------------------------------------------------ */
 
 size_t coloop__stack_round_size(size_t size)
 {
@@ -234,7 +241,7 @@ static struct stack *take_slot(struct stack_pool *pool)
     return make_stack(pool, (struct stack *)top, high);
 }
 
-/* --- Idle stacks ---------------------------------------------------------------------------------------- */
+/* --- Idle stacks ------------------------------------------------------------------------------ */
 
 /* The header lies in the last page of its slot. */
 static char *slot_high(const struct stack *stack)
@@ -313,7 +320,8 @@ static void free_slab(struct stack_pool *pool, struct stack_slab *slab)
         for (size_t i = 0; i < slab->used; i++)
             valgrind_stack_deregister(slab->valgrind_ids[i]);
     coloop__free(slab->valgrind_ids);
-    sanitizer_stack_idle(slab->memory, slab->slots * slot_size(pool)); /* whatever is mapped here next */
+    sanitizer_stack_idle(slab->memory,
+                         slab->slots * slot_size(pool)); /* whatever is mapped here next */
     munmap(slab->memory, slab->slots * slot_size(pool));
     coloop__free(slab);
 }

@@ -1,7 +1,7 @@
 /* stack.h: stacks for coroutines: slabs of them, guarded, reused, given back.
  *
- * The struct below lies at the top of its own stack, followed by whatever the owner keeps there (the pool's
- * `header` bytes in all): an idle coroutine is one page. */
+ * The struct below lies at the top of its own stack, followed by whatever the owner keeps there
+ * (the pool's `header` bytes in all): an idle coroutine is one page. */
 #ifndef CONTEXT_STACK_H
 #define CONTEXT_STACK_H
 
@@ -21,9 +21,9 @@ struct stack_slab;
 
 /* Stacks of one size. Zero it, set the first three fields, and keep it in place. */
 struct stack_pool {
-    size_t size;                    /* usable bytes, header included; whole pages: stack_round_size */
-    size_t header;                  /* bytes at the top that the owner keeps, struct stack first */
-    void (*entry)(struct stack *);  /* runs on every new stack, and never returns */
+    size_t size;   /* usable bytes, header included; whole pages: stack_round_size */
+    size_t header; /* bytes at the top that the owner keeps, struct stack first */
+    void (*entry)(struct stack *); /* runs on every new stack, and never returns */
 
     struct stack_slab *slabs; /* newest first */
     uintptr_t *idle;          /* stacks not in use, last in first out; bit 0: needs a birth */
@@ -39,19 +39,21 @@ struct stack_pool {
 
 enum stack_guard { STACK_GUARD_UNKNOWN, STACK_GUARD_ADVICE, STACK_GUARD_PROTECT, STACK_GUARD_NONE };
 
-/* Bytes as asked for, as a usable size: whole pages, not less than a stack needs; 0 if too large. */
+/* Bytes as asked for, as a usable size: whole pages, not less than a stack needs; 0 if too large.
+ */
 size_t coloop__stack_round_size(size_t size);
 
-/* A stack, its context born and waiting, the header beyond struct stack not initialised; or NULL when out of
- * memory. The last one put back comes first. */
+/* A stack, its context born and waiting, the header beyond struct stack not initialised; or NULL
+ * when out of memory. The last one put back comes first. */
 struct stack *coloop__stack_get(struct stack_pool *pool);
 
-/* Gives a stack back. Its context must be suspended in pool->entry, ready for the next coroutine; or else
- * `unwound` says that frames were abandoned on it, so that it is born anew. Cannot fail. */
+/* Gives a stack back. Its context must be suspended in pool->entry, ready for the next coroutine;
+ * or else `unwound` says that frames were abandoned on it, so that it is born anew. Cannot fail. */
 void coloop__stack_put(struct stack *stack, bool unwound);
 
-/* Gives memory of idle stacks back to the system: the extra pages of those that grew large; and all of those
- * that were not needed for a second. Does a bounded amount of work; for when the loop has nothing to do. */
+/* Gives memory of idle stacks back to the system: the extra pages of those that grew large; and all
+ * of those that were not needed for a second. Does a bounded amount of work; for when the loop has
+ * nothing to do. */
 void coloop__stack_trim(struct stack_pool *pool, int64_t now);
 
 void coloop__stack_pool_free(struct stack_pool *pool);

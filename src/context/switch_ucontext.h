@@ -1,5 +1,6 @@
-/* switch_ucontext.h: the switch by ucontext alone, for every other machine. Each switch makes a system call
- * for the signal mask, which therefore belongs to the coroutine here and not to the thread. */
+/* switch_ucontext.h: the switch by ucontext alone, for every other machine. Each switch makes a
+ * system call for the signal mask, which therefore belongs to the coroutine here and not to the
+ * thread. */
 #ifndef CONTEXT_SWITCH_UCONTEXT_H
 #define CONTEXT_SWITCH_UCONTEXT_H
 

@@ -1,11 +1,12 @@
 /* switch_x86_64.h: the switch for the System V ABI on x86-64.
  *
- * The instruction, stack and frame pointers are saved; every other register is declared as clobbered, so that the
- * compiler saves just those that are alive where the switch is inlined. The last instruction is an indirect
- * jump and not a return: a return would never be predicted, as it does not match a call (2.8 against 8.7 ns).
+ * The instruction, stack and frame pointers are saved; every other register is declared as
+ * clobbered, so that the compiler saves just those that are alive where the switch is inlined. The
+ * last instruction is an indirect jump and not a return: a return would never be predicted, as it
+ * does not match a call (2.8 against 8.7 ns).
  *
- * The control words of the SSE and x87 units (rounding mode, exception masks) belong to the thread and not to
- * the coroutine, unless built with COLOOP_SAVE_FPU, which costs about 3 ns a switch. */
+ * The control words of the SSE and x87 units (rounding mode, exception masks) belong to the thread
+ * and not to the coroutine, unless built with COLOOP_SAVE_FPU, which costs about 3 ns a switch. */
 #ifndef CONTEXT_SWITCH_X86_64_H
 #define CONTEXT_SWITCH_X86_64_H
 
@@ -16,9 +17,10 @@ struct context {
 };
 
 #ifdef __AVX512F__
-#define CONTEXT_CLOBBER_AVX512                                                                            \
-    , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26",   \
-        "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+#define CONTEXT_CLOBBER_AVX512                                                                     \
+    , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",    \
+        "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6",  \
+        "k7"
 #else
 #define CONTEXT_CLOBBER_AVX512
 #endif
@@ -28,7 +30,8 @@ struct context {
 #define CONTEXT_LANDING
 #endif
 
-static inline __attribute__((always_inline)) void context_jump(struct context *from, struct context *to)
+static inline __attribute__((always_inline)) void context_jump(struct context *from,
+                                                               struct context *to)
 {
 #ifdef COLOOP_SAVE_FPU
     uint32_t sse;
@@ -45,10 +48,10 @@ static inline __attribute__((always_inline)) void context_jump(struct context *f
                      "1:\n\t" CONTEXT_LANDING
                      : "+D"(from), "+S"(to)
                      :
-                     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-                       "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-                       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st", "st(1)", "st(2)",
-                       "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "cc",
+                     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+                       "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
+                       "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st",
+                       "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "cc",
                        "memory" CONTEXT_CLOBBER_AVX512);
 #ifdef COLOOP_SAVE_FPU
     __asm__ volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(sse), "m"(x87));

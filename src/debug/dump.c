@@ -1,7 +1,8 @@
 /* dump.c: every task of a loop as a tree, written for a person with a hang to debug.
  *
- * The tree is made from the ids of the spawning tasks at the time of the dump: tasks lie in the order of their
- * ids, so that a parent is found by bisection, and children follow their parent in one walk. */
+ * The tree is made from the ids of the spawning tasks at the time of the dump: tasks lie in the
+ * order of their ids, so that a parent is found by bisection, and children follow their parent in
+ * one walk. */
 #include "base/alloc.h"
 #include "task/core.h"
 
@@ -52,19 +53,21 @@ static size_t stack_used(const co_task_t *task)
 
 static void write_task(FILE *file, const co_task_t *task, int depth)
 {
-    fprintf(file, "%*s'%s' (#%llu) %s", depth * 2, "", task->name, (unsigned long long)task->id, state_name(task));
+    fprintf(file, "%*s'%s' (#%llu) %s", depth * 2, "", task->name, (unsigned long long)task->id,
+            state_name(task));
     if (task->state == CO__PARKED) {
         char text[256];
         co__describe(task, text, sizeof text);
         double waited = (double)(clock_now(&task->loop->clock) - task->since) / (double)NS_PER_S;
         fprintf(file, " in %s at %s for %.3f s", text, task->reason.where, waited);
     }
-    fprintf(file, "%s; stack %zu of %zu bytes; spawned at %s\n", task->root.cancelled ? ", cancelled" : "",
-            stack_used(task), (size_t)((const char *)task - task->stack.low), task->spawned_at);
+    fprintf(file, "%s; stack %zu of %zu bytes; spawned at %s\n",
+            task->root.cancelled ? ", cancelled" : "", stack_used(task),
+            (size_t)((const char *)task - task->stack.low), task->spawned_at);
 }
 
-/* Depth first, without recursion: the dump may be called from a coroutine with little stack left. A node
- * points to its parent through `last` once its children have been taken from it. */
+/* Depth first, without recursion: the dump may be called from a coroutine with little stack left. A
+ * node points to its parent through `last` once its children have been taken from it. */
 static void write_tree(FILE *file, struct node *root)
 {
     struct node *node = root->first;
@@ -92,7 +95,7 @@ static void write_tree(FILE *file, struct node *root)
 static size_t collect(const struct scheduler *scheduler, struct node *nodes)
 {
     size_t n = 0;
-    list_for_each(link, &scheduler->tasks)
+    list_for_each (link, &scheduler->tasks)
         nodes[n++] = (struct node){.task = container_of(link, const co_task_t, link)};
     return n;
 }
@@ -102,7 +105,7 @@ static void write_tasks(FILE *file, const struct scheduler *scheduler, size_t co
     struct node *nodes = coloop__alloc(count * sizeof *nodes);
     struct node root = {0};
     if (!nodes) { /* without a tree, then */
-        list_for_each(link, &scheduler->tasks)
+        list_for_each (link, &scheduler->tasks)
             write_task(file, container_of(link, const co_task_t, link), 1);
         return;
     }
@@ -122,10 +125,11 @@ void loop_dump(loop_t *loop, FILE *file)
         fputs("no loop\n", file);
         return;
     }
-    fprintf(file, "loop %p (%s%s): %zu tasks, %zu ready, %zu timers, %zu watchers, %zu waits for fds\n",
-            (void *)loop, loop->ops->name, loop->clock.is_virtual ? ", virtual time" : "", loop->client_work,
-            list_count(&loop->ready) + list_count(&loop->batch), loop->timers.count, loop->watchers,
-            loop->fd_waits);
+    fprintf(file,
+            "loop %p (%s%s): %zu tasks, %zu ready, %zu timers, %zu watchers, %zu waits for fds\n",
+            (void *)loop, loop->ops->name, loop->clock.is_virtual ? ", virtual time" : "",
+            loop->client_work, list_count(&loop->ready) + list_count(&loop->batch),
+            loop->timers.count, loop->watchers, loop->fd_waits);
     if (loop->client_data)
         write_tasks(file, loop->client_data, loop->client_work);
 }

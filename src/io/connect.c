@@ -45,15 +45,22 @@ static int try_accept(int fd, struct sockaddr *address, socklen_t *length, bool 
     return rc;
 }
 
-/* Errors of a connection that was gone before it was taken; Linux passes them on from the network. */
+/* Errors of a connection that was gone before it was taken; Linux passes them on from the network.
+ */
 static bool is_lost_connection(int error)
 {
     switch (-error) {
-    case ECONNABORTED: case EINTR: case EPROTO: case ENETDOWN: case ENOPROTOOPT: case EHOSTDOWN:
+    case ECONNABORTED:
+    case EINTR:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
 #ifdef ENONET
     case ENONET:
 #endif
-    case EHOSTUNREACH: case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
         return true;
     default:
         return false;
@@ -65,7 +72,8 @@ static bool is_ip(const struct sockaddr_storage *address)
     return address->ss_family == AF_INET || address->ss_family == AF_INET6;
 }
 
-static void copy_address(struct sockaddr *to, socklen_t *room, const struct sockaddr_storage *from, socklen_t length)
+static void copy_address(struct sockaddr *to, socklen_t *room, const struct sockaddr_storage *from,
+                         socklen_t length)
 {
     if (!to || !room)
         return;
@@ -83,8 +91,9 @@ int co_accept_here(int fd, struct sockaddr *address, socklen_t *length, const ch
         struct loop__fd *own = io__own(task, fd);
         struct sockaddr_storage peer = {0};
         socklen_t peer_length = sizeof peer;
-        rc = own && !(own->ready & CO_READ) ? -EAGAIN
-                                            : try_accept(fd, (struct sockaddr *)&peer, &peer_length, own != NULL);
+        rc = own && !(own->ready & CO_READ)
+                 ? -EAGAIN
+                 : try_accept(fd, (struct sockaddr *)&peer, &peer_length, own != NULL);
         if (rc >= 0) {
             copy_address(address, length, &peer, peer_length);
             return io__adopt_new(rc, is_ip(&peer));
@@ -100,7 +109,7 @@ int co_accept_here(int fd, struct sockaddr *address, socklen_t *length, const ch
     }
 }
 
-/* --- Connecting ------------------------------------------------------------------------------------------ */
+/* --- Connecting ------------------------------------------------------------------------------- */
 
 static bool writable_now(int fd)
 {

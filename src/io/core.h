@@ -13,8 +13,8 @@ static inline struct loop__fd *io__own(const co_task_t *task, int fd)
     return entry && entry->own ? entry : NULL;
 }
 
-/* Parks until some of events are ready on fd, and returns those; at once with all of them for an fd that is always
- * ready. -EBADF, -ENOMEM, -ENOSPC, -ECANCELED, -ETIMEDOUT. */
+/* Parks until some of events are ready on fd, and returns those; at once with all of them for an fd
+ * that is always ready. -EBADF, -ENOMEM, -ENOSPC, -ECANCELED, -ETIMEDOUT. */
 int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where);
 
 /* Makes a new non-blocking fd the loop's own, or closes it: returns fd or -ENOMEM. */

@@ -25,7 +25,7 @@ static int set_option(int fd, int level, int name, int value)
     return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
 }
 
-/* --- TCP ------------------------------------------------------------------------------------------------- */
+/* --- TCP -------------------------------------------------------------------------------------- */
 
 /* A numeric address as a socket address; its length, or -EINVAL. */
 static int parse(const char *host, int port, union address *address)
@@ -55,7 +55,8 @@ static int bind_and_listen(int fd, const union address *address, socklen_t lengt
 static int listen_at(const char *host, int port, int backlog, bool both)
 {
     union address address;
-    int length = parse(host, port, &address), fd = length < 0 ? length : io__socket(address.any.sa_family, SOCK_STREAM);
+    int length = parse(host, port, &address),
+        fd = length < 0 ? length : io__socket(address.any.sa_family, SOCK_STREAM);
     if (fd < 0)
         return fd;
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -74,7 +75,8 @@ int co_tcp_listen(const char *host, int port, int backlog)
     if (host)
         return listen_at(host, port, backlog, false);
     int fd = listen_at("::", port, backlog, true);
-    return fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL ? listen_at("0.0.0.0", port, backlog, false) : fd;
+    return fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL ? listen_at("0.0.0.0", port, backlog, false)
+                                                       : fd;
 }
 
 int co_port(int fd)
@@ -94,7 +96,8 @@ int co_port(int fd)
 }
 
 /* Connects a new socket, which is closed if that fails. */
-static int connect_new(int family, bool tcp, const union address *address, socklen_t length, const char *where)
+static int connect_new(int family, bool tcp, const union address *address, socklen_t length,
+                       const char *where)
 {
     int fd = io__socket(family, SOCK_STREAM);
     if (fd < 0 || (fd = io__adopt_new(fd, tcp)) < 0)
@@ -111,10 +114,12 @@ int co_tcp_connect_here(const char *host, int port, const char *where)
 {
     union address address;
     int length = parse(host, port, &address);
-    return length < 0 ? length : connect_new(address.any.sa_family, true, &address, (socklen_t)length, where);
+    return length < 0
+               ? length
+               : connect_new(address.any.sa_family, true, &address, (socklen_t)length, where);
 }
 
-/* --- UNIX ------------------------------------------------------------------------------------------------ */
+/* --- UNIX ------------------------------------------------------------------------------------- */
 
 static int parse_path(const char *path, union address *address)
 {
@@ -149,7 +154,8 @@ static bool is_left_over(const union address *address, socklen_t length)
 int co_unix_listen(const char *path)
 {
     union address address;
-    int length = parse_path(path, &address), fd = length < 0 ? length : io__socket(AF_UNIX, SOCK_STREAM);
+    int length = parse_path(path, &address),
+        fd = length < 0 ? length : io__socket(AF_UNIX, SOCK_STREAM);
     if (fd < 0)
         return fd;
     int rc = bind_and_listen(fd, &address, (socklen_t)length, 0);

@@ -23,13 +23,15 @@ static void undo(struct co__wait *wait)
 
 int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where)
 {
-    struct fd_waiter waiter = {{.task = task, .undo = undo}, {.fd = fd, .events = events, .wake = on_ready}};
+    struct fd_waiter waiter = {{.task = task, .undo = undo},
+                               {.fd = fd, .events = events, .wake = on_ready}};
     int rc = loop__fd_wait(task->loop, &waiter.fd);
     if (rc < 0)
         return rc == -EPERM ? (int)events : rc;
     const struct loop__fd *entry = loop__fd_find(task->loop, fd);
     uint32_t forgotten = entry->forgotten;
-    struct co__reason reason = {.call = call, .where = where, .subject = CO__FD, .fd = fd, .events = events};
+    struct co__reason reason = {
+        .call = call, .where = where, .subject = CO__FD, .fd = fd, .events = events};
     rc = co__park(task, &waiter.wait, &reason);
     if (rc < 0)
         return rc;
@@ -49,9 +51,11 @@ static unsigned poll_now(int fd, unsigned events)
     return (p.revents & POLLIN ? CO_READ : 0) | (p.revents & POLLOUT ? CO_WRITE : 0);
 }
 
-/* The ready bits of an own fd say what is worth a try. The caller has tried and does not tell us the outcome, so
- * the system is asked, after taking the bits away: what becomes ready from then on sets them again. */
-static int await_own(co_task_t *task, struct loop__fd *entry, int fd, unsigned events, const char *where)
+/* The ready bits of an own fd say what is worth a try. The caller has tried and does not tell us
+ * the outcome, so the system is asked, after taking the bits away: what becomes ready from then on
+ * sets them again. */
+static int await_own(co_task_t *task, struct loop__fd *entry, int fd, unsigned events,
+                     const char *where)
 {
     for (;;) {
         if (entry->ready & events || !entry->registered) {
@@ -77,13 +81,14 @@ int co_await_fd_here(int fd, int events, const char *where)
     if (!wanted)
         return -EINVAL;
     struct loop__fd *entry = io__own(task, fd);
-    return entry ? await_own(task, entry, fd, wanted, where) : io__park(task, fd, wanted, "co_await_fd", where);
+    return entry ? await_own(task, entry, fd, wanted, where)
+                 : io__park(task, fd, wanted, "co_await_fd", where);
 }
 
-/* --- Whose an fd is -------------------------------------------------------------------------------------- */
+/* --- Whose an fd is --------------------------------------------------------------------------- */
 
-/* Whether a short read means that nothing is left: true of TCP without further ado, not of datagrams, nor of UNIX
- * sockets, which stop at passed fds. */
+/* Whether a short read means that nothing is left: true of TCP without further ado, not of
+ * datagrams, nor of UNIX sockets, which stop at passed fds. */
 static bool is_tcp(int fd)
 {
     int type = 0, family = 0;

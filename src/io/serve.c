@@ -1,7 +1,8 @@
 /* serve.c: co_serve: a task for each connection.
  *
- * The server's state lives on the stack of the task that called co_serve, which outlives every connection: it returns only
- * when the list of connections is empty; only if it is ended by force are connections left, which then forget it. Whoever ends a connection wakes the server, if it is
+ * The server's state lives on the stack of the task that called co_serve, which outlives every
+ * connection: it returns only when the list of connections is empty; only if it is ended by force
+ * are connections left, which then forget it. Whoever ends a connection wakes the server, if it is
  * waiting for that: below the limit, out of fds, or at the end. */
 #include "base/alloc.h"
 #include "io/core.h"
@@ -87,7 +88,8 @@ static int start_connection(struct server *server, int fd)
     connection->handler = server->handler;
     connection->arg = server->arg;
     connection->fd = fd;
-    connection->task = co_spawn_here(NULL, &options, server->name, run_connection, connection, server->where);
+    connection->task =
+        co_spawn_here(NULL, &options, server->name, run_connection, connection, server->where);
     if (!connection->task) {
         coloop__free(connection);
         return -errno;
@@ -98,7 +100,7 @@ static int start_connection(struct server *server, int fd)
     return 0;
 }
 
-/* --- Waiting for connections to end ---------------------------------------------------------------------- */
+/* --- Waiting for connections to end ----------------------------------------------------------- */
 
 struct end_waiter {
     struct co__wait wait;
@@ -118,8 +120,8 @@ static int await_end(struct server *server)
     if (rc < 0)
         return rc;
     server->waiting = &waiter.wait;
-    struct co__reason reason = {.call = "co_serve, for a connection to end", .where = server->where,
-                                .subject = CO__OBJECT};
+    struct co__reason reason = {
+        .call = "co_serve, for a connection to end", .where = server->where, .subject = CO__OBJECT};
     return co__park(server->task, &waiter.wait, &reason);
 }
 
@@ -143,7 +145,7 @@ static int recover(struct server *server)
 
 static void cancel_all(struct server *server)
 {
-    list_for_each(link, &server->connections)
+    list_for_each (link, &server->connections)
         co_task_cancel(container_of(link, struct connection, link)->task);
 }
 
@@ -155,7 +157,8 @@ static void await_all(struct server *server)
 
 static void wind_up(struct server *server)
 {
-    co_shield() {
+    co_shield()
+    {
         co_timeout(server->options.grace_ms) await_all(server);
         while (server->count) {
             cancel_all(server);
@@ -164,11 +167,12 @@ static void wind_up(struct server *server)
     }
 }
 
-/* --- Accepting ------------------------------------------------------------------------------------------- */
+/* --- Accepting -------------------------------------------------------------------------------- */
 
 static bool is_shortage(int error)
 {
-    return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS || error == -EAGAIN;
+    return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS ||
+           error == -EAGAIN;
 }
 
 static int accept_one(struct server *server, int fd)
@@ -188,12 +192,13 @@ static int accept_one(struct server *server, int fd)
     return rc;
 }
 
-int co_serve_here(int fd, co_serve_fn *handler, void *arg, const co_serve_options_t *options, const char *name,
-                  const char *where)
+int co_serve_here(int fd, co_serve_fn *handler, void *arg, const co_serve_options_t *options,
+                  const char *name, const char *where)
 {
     if (!co__current)
         return -EPERM;
-    struct server server = {.task = co__current, .handler = handler, .arg = arg, .name = name, .where = where};
+    struct server server = {
+        .task = co__current, .handler = handler, .arg = arg, .name = name, .where = where};
     list_init(&server.connections);
     if (options)
         server.options = *options;

@@ -1,9 +1,10 @@
 /* transfer.c: reads and writes.
  *
- * Every call is an attempt that does not block, and a wait when the attempt says -EAGAIN. For an own fd it is
- * made while the fd's ready bit is set; the bit goes with -EAGAIN, or with a read from a TCP socket that came
- * short and so has emptied it (unless the peer has hung up, or urgent data is about: then there may be more to
- * see). A foreign fd may be in blocking mode, so attempts on it are made in ways that cannot block. */
+ * Every call is an attempt that does not block, and a wait when the attempt says -EAGAIN. For an
+ * own fd it is made while the fd's ready bit is set; the bit goes with -EAGAIN, or with a read from
+ * a TCP socket that came short and so has emptied it (unless the peer has hung up, or urgent data
+ * is about: then there may be more to see). A foreign fd may be in blocking mode, so attempts on it
+ * are made in ways that cannot block. */
 #include "io/core.h"
 
 #include <fcntl.h>
@@ -39,11 +40,11 @@ static inline ssize_t result_of(ssize_t n)
     return n >= 0 ? n : errno == EWOULDBLOCK || errno == EINTR ? -EAGAIN : -errno;
 }
 
-/* The loop of attempts and waits that all calls share; inlined into each. A read that fills less than `full` has
- * taken all there was. */
+/* The loop of attempts and waits that all calls share; inlined into each. A read that fills less
+ * than `full` has taken all there was. */
 static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t, unsigned events,
-                                                             attempt_fn *attempt, size_t full,
-                                                             const char *call, const char *where)
+                                                              attempt_fn *attempt, size_t full,
+                                                              const char *call, const char *where)
 {
     co_task_t *task = co__current;
     struct loop__fd *own = io__own(task, t->fd);
@@ -51,7 +52,9 @@ static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t
     for (;;) {
         if (!own || own->ready & events || aside) {
             ssize_t n = attempt(t, own != NULL);
-            if (own && !aside && (n == -EAGAIN || (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP))))
+            if (own && !aside &&
+                (n == -EAGAIN ||
+                 (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP))))
                 own->ready &= ~events;
             if (n != -EAGAIN)
                 return n;
@@ -71,7 +74,7 @@ static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t,
     return rc < 0 ? rc : carry_on(t, events, attempt, full, call, where);
 }
 
-/* --- Fds that may block ---------------------------------------------------------------------------------- */
+/* --- Fds that may block ----------------------------------------------------------------------- */
 
 static bool ready_now(int fd, short events)
 {
@@ -79,7 +82,8 @@ static bool ready_now(int fd, short events)
     return poll(&p, 1, 0) > 0;
 }
 
-/* Writing to a pipe without a reader raises SIGPIPE in this thread: held back meanwhile, and taken away. */
+/* Writing to a pipe without a reader raises SIGPIPE in this thread: held back meanwhile, and taken
+ * away. */
 static ssize_t write_without_signal(int fd, const void *data, size_t size)
 {
     sigset_t pipe_only, before, pending;
@@ -96,7 +100,8 @@ static ssize_t write_without_signal(int fd, const void *data, size_t size)
     return n;
 }
 
-/* A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and not more for sure. */
+/* A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and not more for sure.
+ */
 static ssize_t write_file(int fd, const void *data, size_t size, bool own)
 {
     if (!own && size && !(fcntl(fd, F_GETFL) & O_NONBLOCK)) {
@@ -107,7 +112,7 @@ static ssize_t write_file(int fd, const void *data, size_t size, bool own)
     return write_without_signal(fd, data, size);
 }
 
-/* --- Reading --------------------------------------------------------------------------------------------- */
+/* --- Reading ---------------------------------------------------------------------------------- */
 
 static ssize_t try_read(struct transfer *t, bool own)
 {
@@ -149,7 +154,8 @@ ssize_t co_readv_here(int fd, const struct iovec *iov, int n, const char *where)
 static ssize_t try_recvfrom(struct transfer *t, bool own)
 {
     (void)own;
-    return result_of(recvfrom(t->fd, t->data, t->size, t->flags | MSG_DONTWAIT, t->address, t->length));
+    return result_of(
+        recvfrom(t->fd, t->data, t->size, t->flags | MSG_DONTWAIT, t->address, t->length));
 }
 
 ssize_t co_recv_here(int fd, void *data, size_t size, int flags, const char *where)
@@ -158,8 +164,8 @@ ssize_t co_recv_here(int fd, void *data, size_t size, int flags, const char *whe
     return perform(&t, CO_READ, try_recvfrom, flags ? 0 : size, "co_recv", where);
 }
 
-ssize_t co_recvfrom_here(int fd, void *data, size_t size, int flags, struct sockaddr *address, socklen_t *length,
-                         const char *where)
+ssize_t co_recvfrom_here(int fd, void *data, size_t size, int flags, struct sockaddr *address,
+                         socklen_t *length, const char *where)
 {
     struct transfer t = {.fd = fd, .data = data, .size = size, .flags = flags};
     t.address = address;
@@ -179,7 +185,7 @@ ssize_t co_recvmsg_here(int fd, struct msghdr *message, int flags, const char *w
     return perform(&t, CO_READ, try_recvmsg, 0, "co_recvmsg", where);
 }
 
-/* --- Writing --------------------------------------------------------------------------------------------- */
+/* --- Writing ---------------------------------------------------------------------------------- */
 
 static ssize_t try_write(struct transfer *t, bool own)
 {
@@ -193,8 +199,10 @@ static ssize_t try_send(struct transfer *t, bool own)
     return result_of(send(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 
-/* Attempts until all is written, after a check; what was written before an error counts more than the error. */
-static inline __attribute__((always_inline)) ssize_t write_all(struct transfer *t, attempt_fn *attempt,
+/* Attempts until all is written, after a check; what was written before an error counts more than
+ * the error. */
+static inline __attribute__((always_inline)) ssize_t write_all(struct transfer *t,
+                                                               attempt_fn *attempt,
                                                                const char *call, const char *where)
 {
     size_t size = t->size, done = 0;
@@ -226,12 +234,12 @@ ssize_t co_send_here(int fd, const void *data, size_t size, int flags, const cha
 static ssize_t try_sendto(struct transfer *t, bool own)
 {
     (void)own;
-    return result_of(sendto(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT, t->address,
-                            t->length ? *t->length : 0));
+    return result_of(sendto(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT,
+                            t->address, t->length ? *t->length : 0));
 }
 
-ssize_t co_sendto_here(int fd, const void *data, size_t size, int flags, const struct sockaddr *address,
-                       socklen_t length, const char *where)
+ssize_t co_sendto_here(int fd, const void *data, size_t size, int flags,
+                       const struct sockaddr *address, socklen_t length, const char *where)
 {
     struct transfer t = {.fd = fd, .const_data = data, .size = size, .flags = flags};
     t.address = (struct sockaddr *)address;
@@ -247,8 +255,8 @@ static ssize_t try_sendmsg(struct transfer *t, bool own)
 }
 
 /* Writes what a first gathering attempt left over, piece by piece. */
-static ssize_t write_rest(int fd, const struct iovec *iov, size_t n, size_t done, int flags, attempt_fn *attempt,
-                          const char *call, const char *where)
+static ssize_t write_rest(int fd, const struct iovec *iov, size_t n, size_t done, int flags,
+                          attempt_fn *attempt, const char *call, const char *where)
 {
     size_t skip = done;
     for (size_t i = 0; i < n; i++) {
@@ -277,7 +285,8 @@ ssize_t co_sendmsg_here(int fd, const struct msghdr *message, int flags, const c
     ssize_t n = perform(&t, CO_WRITE, try_sendmsg, 0, "co_sendmsg", where);
     if (n < 0)
         return n;
-    return write_rest(fd, message->msg_iov, message->msg_iovlen, (size_t)n, flags, try_send, "co_sendmsg", where);
+    return write_rest(fd, message->msg_iov, message->msg_iovlen, (size_t)n, flags, try_send,
+                      "co_sendmsg", where);
 }
 
 static ssize_t try_writev(struct transfer *t, bool own)

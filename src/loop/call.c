@@ -1,8 +1,9 @@
 /* call.c: scheduled calls.
  *
- * A handle is in one of three states: idle; in the ready queue (ready.link is linked); timed (its timer is set).
- * Scheduling moves it from any state; the timer's expiry moves it to the ready queue; running and cancelling make
- * it idle. Handles of calls that the user keeps no handle for are records of the loop, reused. */
+ * A handle is in one of three states: idle; in the ready queue (ready.link is linked); timed (its
+ * timer is set). Scheduling moves it from any state; the timer's expiry moves it to the ready
+ * queue; running and cancelling make it idle. Handles of calls that the user keeps no handle for
+ * are records of the loop, reused. */
 #include "base/alloc.h"
 #include "loop/core.h"
 
@@ -69,7 +70,8 @@ int loop_call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle)
     return 0;
 }
 
-/* Room for the timer is made before the old call is given up, so that without memory nothing has changed. */
+/* Room for the timer is made before the old call is given up, so that without memory nothing has
+ * changed. */
 int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_handle_t *handle)
 {
     if (!fn)
@@ -107,7 +109,7 @@ bool loop_cancel(loop_handle_t *handle)
     return timed;
 }
 
-/* --- At close -------------------------------------------------------------------------------------------- */
+/* --- At close --------------------------------------------------------------------------------- */
 
 static void drop(loop_handle_t *handle)
 {

@@ -19,11 +19,11 @@ enum {
 struct loop_client {
     void (*begin)(loop_t *), (*end)(loop_t *); /* around every run, on the running thread */
     void (*report_stuck)(loop_t *);            /* work is left that nothing can wake: tell who */
-    void (*cancel_all)(loop_t *);              /* at close: asks all work to end, and new work as well */
+    void (*cancel_all)(loop_t *); /* at close: asks all work to end, and new work as well */
     void (*outside)(loop_t *, void (*)(void *), void *); /* makes a call on the loop's own stack */
-    void (*force_all)(loop_t *);               /* at close: what is left did not end though nothing can wake it */
-    void (*drop)(struct loop__ready *);        /* at close: an item of the client's that will not run */
-    bool (*idle)(loop_t *);                    /* before waiting: house-keeping; true if some is left for later */
+    void (*force_all)(loop_t *); /* at close: what is left did not end though nothing can wake it */
+    void (*drop)(struct loop__ready *); /* at close: an item of the client's that will not run */
+    bool (*idle)(loop_t *); /* before waiting: house-keeping; true if some is left for later */
     void (*free)(loop_t *);
 };
 
@@ -47,17 +47,17 @@ struct loop {
     struct selector *selector;
     struct loop__fd **fd_chunks; /* fd_chunks[fd / FD_CHUNK][fd % FD_CHUNK], or NULL */
     int fd_chunk_count;
-    size_t fd_waits; /* waits parked on fds */
-    size_t watchers; /* readers and writers */
-    int64_t check_at; /* when fds closed behind our back are looked for again */
+    size_t fd_waits;   /* waits parked on fds */
+    size_t watchers;   /* readers and writers */
+    int64_t check_at;  /* when fds closed behind our back are looked for again */
     bool check_wanted; /* something ran since the last look */
 
     /* what else keeps it running */
     const struct loop_client *client;
     void *client_data;
-    size_t client_work; /* tasks alive */
-    int cancelled;      /* tasks that loop_close cancelled */
-    bool no_work;       /* client_work is 0, kept by the client for loop_close */
+    size_t client_work;     /* tasks alive */
+    int cancelled;          /* tasks that loop_close cancelled */
+    bool no_work;           /* client_work is 0, kept by the client for loop_close */
     uint64_t slow_reported; /* slow items the client has reported itself, in debug mode */
     size_t holds;
 
@@ -77,13 +77,13 @@ struct loop {
     int64_t slow_ns;
     uint64_t random; /* state of loop__random */
     size_t stack_size;
-    loop_t *older; /* the thread's loop made before this one */
+    loop_t *older;  /* the thread's loop made before this one */
     unsigned forks; /* the process's forks when it was made */
     uint64_t passes, polls, events, runs;
     struct selector_event event_buffer[EVENTS_MAX];
 };
 
-/* --- run.c: passes --------------------------------------------------------------------------------------- */
+/* --- run.c: passes ---------------------------------------------------------------------------- */
 
 /* Puts an item that is in no list at the end of the ready queue. */
 void loop__ready_slow(loop_t *loop);
@@ -94,13 +94,14 @@ static inline void loop__ready_push(loop_t *loop, struct loop__ready *item)
         loop__ready_slow(loop);
 }
 
-/* Runs passes until stop, or no work is left, or *done (may be NULL) becomes true: 0, 1, -EDEADLK, ... */
+/* Runs passes until stop, or no work is left, or *done (may be NULL) becomes true: 0, 1, -EDEADLK,
+ * ... */
 int loop__run_while(loop_t *loop, const bool *done);
 
-/* --- timer.c --------------------------------------------------------------------------------------------- */
+/* --- timer.c ---------------------------------------------------------------------------------- */
 
-/* Sets a timer that is not set. expire(timer) is called from a pass once the clock has reached `when`; the timer
- * is not set any more then. 0 or -ENOMEM. */
+/* Sets a timer that is not set. expire(timer) is called from a pass once the clock has reached
+ * `when`; the timer is not set any more then. 0 or -ENOMEM. */
 int loop__timer_set(loop_t *loop, struct loop__timer *timer, int64_t when);
 void loop__timer_cancel(loop_t *loop, struct loop__timer *timer); /* also if it is not set */
 static inline bool loop__timer_is_set(const struct loop__timer *timer)
@@ -125,12 +126,12 @@ enum {
     LOOP_OWNS_ARG = 2, /* arg holds the handle, and is freed if the call is dropped at close */
 };
 
-/* --- call.c ---------------------------------------------------------------------------------------------- */
+/* --- call.c ----------------------------------------------------------------------------------- */
 
-void loop__drop_calls(loop_t *loop);    /* at close: the user's calls */
-void loop__drop_items(loop_t *loop);    /* and all that is left in the end */
+void loop__drop_calls(loop_t *loop); /* at close: the user's calls */
+void loop__drop_items(loop_t *loop); /* and all that is left in the end */
 
-/* --- fd.c: the fd table ---------------------------------------------------------------------------------- */
+/* --- fd.c: the fd table ----------------------------------------------------------------------- */
 
 enum { FD_CHUNK = 256 };
 
@@ -142,20 +143,21 @@ struct loop__watcher { /* a callback for one direction; alive while fn is set */
 
 /* What the loop knows of one fd number. Zeroed: nothing. */
 struct loop__fd {
-    bool own;        /* the loop's own: edge-triggered where that exists, with ready bits that can be trusted */
-    bool registered; /* the selector knows it */
-    bool always;     /* own, but the selector refuses it: always ready */
-    bool tcp;        /* own, and a short read means that there is no more */
-    unsigned armed;  /* the interest the selector has now; 0 after SELECT_ONCE has fired */
-    unsigned ready;  /* own: directions worth a try, and SELECT_HANGUP */
+    bool own; /* the loop's own: edge-triggered where that exists, with ready bits that can be
+                 trusted */
+    bool registered;     /* the selector knows it */
+    bool always;         /* own, but the selector refuses it: always ready */
+    bool tcp;            /* own, and a short read means that there is no more */
+    unsigned armed;      /* the interest the selector has now; 0 after SELECT_ONCE has fired */
+    unsigned ready;      /* own: directions worth a try, and SELECT_HANGUP */
     uint32_t generation; /* of the registration */
     uint32_t forgotten;  /* how often the number became another file, as far as we were told */
-    struct list waits; /* of struct loop__fd_wait; made at first use */
+    struct list waits;   /* of struct loop__fd_wait; made at first use */
     struct loop__watcher *watchers[2]; /* reader, writer; allocated with the first */
 };
 
-/* One waiter, in the waiter's memory. wake(wait, ready) is called once, when some of `events` are ready or
- * with -EBADF; the wait is over then. */
+/* One waiter, in the waiter's memory. wake(wait, ready) is called once, when some of `events` are
+ * ready or with -EBADF; the wait is over then. */
 struct loop__fd_wait {
     struct coloop__link link;
     int fd;
@@ -178,7 +180,8 @@ static inline struct loop__fd *loop__fd_find(const loop_t *loop, int fd)
 int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait);
 void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait);
 
-/* Makes a non-blocking fd the loop's own. Whoever waited for the number waited for another file: -EBADF. */
+/* Makes a non-blocking fd the loop's own. Whoever waited for the number waited for another file:
+ * -EBADF. */
 int loop__fd_own(loop_t *loop, int fd, bool tcp);
 /* The fd is about to be closed: forgets it, and wakes its waiters with -EBADF. */
 void loop__fd_forget(loop_t *loop, int fd);
@@ -191,7 +194,7 @@ void loop__fd_check(loop_t *loop);
 void loop__watchers_drop(loop_t *loop);
 void loop__fd_free(loop_t *loop);
 
-/* --- wake.c, signal.c ------------------------------------------------------------------------------------ */
+/* --- wake.c, signal.c ------------------------------------------------------------------------- */
 
 int loop__wake_open(loop_t *loop);
 void loop__wake_close(loop_t *loop);
@@ -204,18 +207,20 @@ static inline bool loop__has_posts(loop_t *loop)
     return atomic_load_explicit(&loop->posted, memory_order_relaxed) != NULL;
 }
 void loop__signals_dispatch(loop_t *loop);
-/* One waiter for a signal, in the waiter's memory: wake(wait) is called once, after the next arrival. */
+/* One waiter for a signal, in the waiter's memory: wake(wait) is called once, after the next
+ * arrival. */
 struct loop__signal_wait {
     struct coloop__link link;
     int signo;
     void (*wake)(struct loop__signal_wait *);
 };
-int loop__signal_wait(loop_t *loop, struct loop__signal_wait *wait); /* 0 or an error of loop_add_signal_handler */
+int loop__signal_wait(
+    loop_t *loop, struct loop__signal_wait *wait); /* 0 or an error of loop_add_signal_handler */
 void loop__signal_unwait(loop_t *loop, struct loop__signal_wait *wait);
 void loop__signals_drop(loop_t *loop); /* the user's handlers */
 void loop__signals_free(loop_t *loop);
 
-/* --- loop.c, exception.c --------------------------------------------------------------------------------- */
+/* --- loop.c, exception.c ---------------------------------------------------------------------- */
 
 /* The thread's loops: the one that runs, and the newest one. */
 struct loop_thread {
@@ -230,8 +235,8 @@ static inline bool loop__forked(const loop_t *loop)
 }
 
 /* Hands a printf-like message to the exception handler. */
-void loop__report(loop_t *loop, int error, const char *where, co_task_t *task, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+void loop__report(loop_t *loop, int error, const char *where, co_task_t *task, const char *format,
+                  ...) __attribute__((format(printf, 5, 6)));
 
 /* A caller's bug: says so on stderr and aborts. */
 void loop__abort(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));

@@ -45,7 +45,8 @@ void loop_call_exception_handler(loop_t *loop, const loop_exception_t *exception
         call_handler(&call);
 }
 
-void loop__report(loop_t *loop, int error, const char *where, co_task_t *task, const char *format, ...)
+void loop__report(loop_t *loop, int error, const char *where, co_task_t *task, const char *format,
+                  ...)
 {
     char message[512];
     va_list args;

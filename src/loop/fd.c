@@ -1,18 +1,21 @@
 /* fd.c owns the fd table: what the loop knows of each fd number, and who waits for it.
  *
  * There are two kinds of registration:
- *   own fds      SELECT_EDGE for both directions, made when one is first waited for, kept until
- *                loop__fd_forget. ready says which directions are worth a try; only the code that tries takes
- *                bits away (io layer). Without edges in the selector, or while callbacks watch the fd, it is
- *                treated as the other kind.
- *   foreign fds  SELECT_ONCE for what the waiters want, armed at each wait; or for good (level-triggered)
- *                while callbacks watch it.
+ *
+ * - Own fds: SELECT_EDGE for both directions, made when one is first waited for, kept until
+ *   loop__fd_forget. `ready` says which directions are worth a try; only the code that tries takes
+ *   bits away (io layer). Without edges in the selector, or while callbacks watch the fd, it is
+ *   treated as the other kind.
+ *
+ * - Foreign fds: SELECT_ONCE for what the waiters want, armed at each wait; or for good
+ *   (level-triggered) while callbacks watch it.
  *
  * Invariants:
  * 1. A linked wait has been armed: registered && (armed covers its events).
  * 2. Nobody but the selector's events and loop__fd_forget ends a wait, except its owner.
  * 3. generation changes with every registration, so that an event of a file which is gone, but kept
- *    registered by a duplicate somewhere, is recognised. Such a ghost cannot be removed one by one. */
+ *    registered by a duplicate somewhere, is recognised. Such a ghost cannot be removed one by one.
+ */
 #include "base/alloc.h"
 #include "loop/core.h"
 
@@ -63,7 +66,8 @@ static struct list *waits_of(struct loop__fd *entry)
     return list_of(&entry->waits.head);
 }
 
-/* Ends every wait for some of `events`, telling each which of its events are ready, or the error. */
+/* Ends every wait for some of `events`, telling each which of its events are ready, or the error.
+ */
 static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
 {
     struct list *waits = waits_of(entry);
@@ -89,15 +93,15 @@ static unsigned wanted_interest(loop_t *loop, struct loop__fd *entry)
     unsigned watching = watched(entry), waiting = 0;
     if (entry->own && !watching && loop->ops->edge)
         return BOTH | SELECT_EDGE;
-    list_for_each(link, waits_of(entry))
+    list_for_each (link, waits_of(entry))
         waiting |= container_of(link, struct loop__fd_wait, link)->events;
     if (watching)
         return watching | waiting;
     return waiting ? waiting | SELECT_ONCE : 0;
 }
 
-/* Registers an fd the selector should not know. If it does, it is a registration of ours that was forgotten
- * with the number while its file lived on. */
+/* Registers an fd the selector should not know. If it does, it is a registration of ours that was
+ * forgotten with the number while its file lived on. */
 static int register_fd(loop_t *loop, int fd, struct loop__fd *entry, unsigned interest)
 {
     entry->generation++;
@@ -129,8 +133,8 @@ int loop__fd_update(loop_t *loop, int fd, struct loop__fd *entry)
     return rc;
 }
 
-/* A foreign fd that is registered and waited for already may be another file by now: those who wait for
- * the old one are told before the new wait begins. */
+/* A foreign fd that is registered and waited for already may be another file by now: those who wait
+ * for the old one are told before the new wait begins. */
 static void notice_reuse(loop_t *loop, int fd, struct loop__fd *entry)
 {
     if (!entry->registered || list_empty(waits_of(entry)) || !loop->ops->check)
@@ -164,7 +168,8 @@ int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait)
     return rc;
 }
 
-/* The registration may stay armed for nobody: one event that wakes nobody costs less than a system call now. */
+/* The registration may stay armed for nobody: one event that wakes nobody costs less than a system
+ * call now. */
 void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait)
 {
     list_remove(&wait->link);
@@ -213,13 +218,14 @@ void loop__fd_forget(loop_t *loop, int fd)
     wake_waits(loop, entry, BOTH, -EBADF);
 }
 
-/* --- Events ---------------------------------------------------------------------------------------------- */
+/* --- Events ----------------------------------------------------------------------------------- */
 
 static void push_watchers(loop_t *loop, struct loop__fd *entry, unsigned ready)
 {
     for (unsigned i = 0; i < 2; i++) {
         struct loop__watcher *watcher = entry->watchers[i];
-        if (watcher && watcher->fn && ready & (SELECT_READ << i) && !list_linked(&watcher->ready.link))
+        if (watcher && watcher->fn && ready & (SELECT_READ << i) &&
+            !list_linked(&watcher->ready.link))
             loop__ready_push(loop, &watcher->ready);
     }
 }
@@ -233,8 +239,10 @@ static void lose(loop_t *loop, int fd, struct loop__fd *entry, int error)
     if (!watched(entry))
         return;
     drop_watchers(loop, entry);
-    loop__report(loop, error, NULL, NULL, "fd %d is not watched any more: it was closed before "
-                 "loop_remove_reader or loop_remove_writer", fd);
+    loop__report(loop, error, NULL, NULL,
+                 "fd %d is not watched any more: it was closed before "
+                 "loop_remove_reader or loop_remove_writer",
+                 fd);
 }
 
 static void dispatch_one(loop_t *loop, struct loop__fd *entry, const struct selector_event *event)
@@ -257,8 +265,8 @@ static void dispatch_one(loop_t *loop, struct loop__fd *entry, const struct sele
     }
 }
 
-/* The selector reports a file that was closed here and lives on elsewhere. It can only be got rid of by
- * registering everything anew. */
+/* The selector reports a file that was closed here and lives on elsewhere. It can only be got rid
+ * of by registering everything anew. */
 static void exorcise(loop_t *loop)
 {
     if (loop->ops->reset(loop->selector) < 0)
@@ -295,7 +303,7 @@ void loop__fd_dispatch(loop_t *loop, const struct selector_event *events, int n)
         exorcise(loop);
 }
 
-/* --- Fds closed behind our back -------------------------------------------------------------------------- */
+/* --- Fds closed behind our back --------------------------------------------------------------- */
 
 static void check_entry(loop_t *loop, int fd, struct loop__fd *entry)
 {
@@ -307,7 +315,8 @@ static void check_entry(loop_t *loop, int fd, struct loop__fd *entry)
     lose(loop, fd, entry, -EBADF);
 }
 
-/* Costs a system call for each fd that is waited for: done rarely enough to be a thousandth of the time. */
+/* Costs a system call for each fd that is waited for: done rarely enough to be a thousandth of the
+ * time. */
 void loop__fd_check(loop_t *loop)
 {
     enum { INTERVAL_MIN = 100 * NS_PER_MS, SHARE = 1000 };

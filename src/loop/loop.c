@@ -1,7 +1,8 @@
 /* loop.c: a loop's life: made, found by its thread, closed.
  *
- * States: idle <-> running (run.c); idle -> closing -> gone (loop_close). What a loop owns is freed in the reverse
- * order of its making; a forked child frees memory and fds, and lets the parent's work be. */
+ * States: idle <-> running (run.c); idle -> closing -> gone (loop_close). What a loop owns is freed
+ * in the reverse order of its making; a forked child frees memory and fds, and lets the parent's
+ * work be. */
 #include "base/alloc.h"
 #include "loop/core.h"
 
@@ -12,7 +13,7 @@
 
 _Thread_local struct loop_thread loop__thread;
 
-/* --- Forks ----------------------------------------------------------------------------------------------- */
+/* --- Forks ------------------------------------------------------------------------------------ */
 
 static unsigned forks;
 static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
@@ -33,7 +34,7 @@ unsigned loop__forks(void)
     return forks;
 }
 
-/* --- Making ---------------------------------------------------------------------------------------------- */
+/* --- Making ----------------------------------------------------------------------------------- */
 
 uint64_t loop__random(loop_t *loop)
 {
@@ -129,10 +130,11 @@ void loop_release(loop_t *loop)
     loop->holds--;
 }
 
-/* --- Closing --------------------------------------------------------------------------------------------- */
+/* --- Closing ---------------------------------------------------------------------------------- */
 
-/* Lets the client's work end. Nothing of the user's can hold it up any longer but a loop_hold, as a thread may be at work
- * on a task's behalf. What is left when nothing can wake it any more is ended by force. */
+/* Lets the client's work end. Nothing of the user's can hold it up any longer but a loop_hold, as a
+ * thread may be at work on a task's behalf. What is left when nothing can wake it any more is ended
+ * by force. */
 static int cancel_work(loop_t *loop)
 {
     if (!loop->client || loop__forked(loop))

@@ -1,12 +1,14 @@
 /* run.c: how the loop goes round.
  *
- * A pass runs what was in the ready queue when it began. Between passes, when nothing is ready or enough items
- * have run, comes a turn: the selector is asked (waiting if nothing is ready), the clock is read, and events,
- * posted calls, signals and timers make work ready, in this order: an event beats a deadline of the same moment.
+ * A pass runs what was in the ready queue when it began. Between passes, when nothing is ready or
+ * enough items have run, comes a turn: the selector is asked (waiting if nothing is ready), the
+ * clock is read, and events, posted calls, signals and timers make work ready, in this order: an
+ * event beats a deadline of the same moment.
  *
- * Looking at clock and selector costs a hundred times a switch, so a turn comes only after turn_limit items: as
- * many as took about TURN_NS last time. Should items become slow all of a sudden, a glance at the coarse clock
- * every few items brings the turn forward. With virtual time, turns come by count alone: runs are the same. */
+ * Looking at clock and selector costs a hundred times a switch, so a turn comes only after
+ * turn_limit items: as many as took about TURN_NS last time. Should items become slow all of a
+ * sudden, a glance at the coarse clock every few items brings the turn forward. With virtual time,
+ * turns come by count alone: runs are the same. */
 #include "loop/core.h"
 
 #include <errno.h>
@@ -21,8 +23,8 @@ void loop_stop(loop_t *loop)
 
 static bool can_wake(loop_t *loop)
 {
-    return !list_empty(&loop->ready) || loop->timers.count || loop->fd_waits || loop->watchers || loop->holds ||
-           loop__has_posts(loop);
+    return !list_empty(&loop->ready) || loop->timers.count || loop->fd_waits || loop->watchers ||
+           loop->holds || loop__has_posts(loop);
 }
 
 static bool has_work(loop_t *loop)
@@ -30,12 +32,13 @@ static bool has_work(loop_t *loop)
     return loop->client_work || can_wake(loop);
 }
 
-/* --- A turn ---------------------------------------------------------------------------------------------- */
+/* --- A turn ----------------------------------------------------------------------------------- */
 
 static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
 {
     int64_t took = loop->now - last_turn, each = took / (loop->ran_in_turn ? loop->ran_in_turn : 1);
-    unsigned limit = each > TURN_NS / TURN_ITEMS_MAX ? (unsigned)(TURN_NS / each) + 1 : TURN_ITEMS_MAX;
+    unsigned limit =
+        each > TURN_NS / TURN_ITEMS_MAX ? (unsigned)(TURN_NS / each) + 1 : TURN_ITEMS_MAX;
     loop->turn_limit = limit > loop->turn_limit * 2 ? loop->turn_limit * 2 : limit;
     if (loop->clock.is_virtual)
         loop->turn_limit = TURN_ITEMS_VIRTUAL;
@@ -55,13 +58,15 @@ static bool turn_is_due(loop_t *loop)
     return clock_coarse() != loop->coarse_turn;
 }
 
-/* fds closed behind our back are looked for now and then, while something has run since the last time. */
+/* fds closed behind our back are looked for now and then, while something has run since the last
+ * time. */
 static bool wants_check(const loop_t *loop)
 {
     return loop->check_wanted && loop->fd_waits + loop->watchers && loop->ops->check;
 }
 
-/* Does what is best done while there is nothing else to do; returns how long until there is more of it. */
+/* Does what is best done while there is nothing else to do; returns how long until there is more of
+ * it. */
 static int64_t do_chores(loop_t *loop)
 {
     int64_t limit = loop->client && loop->client->idle(loop) ? NS_PER_S : TIME_NEVER;
@@ -104,7 +109,8 @@ static int poll_events(loop_t *loop, int64_t timeout)
     return n;
 }
 
-/* The virtual clock jumps to where the real one would have waited for; with nothing to jump to, it waits. */
+/* The virtual clock jumps to where the real one would have waited for; with nothing to jump to, it
+ * waits. */
 static int poll_virtually(loop_t *loop, int64_t timeout)
 {
     int n = poll_events(loop, 0);
@@ -137,12 +143,13 @@ static void turn(loop_t *loop, int64_t timeout)
     loop__expire_timers(loop);
 }
 
-/* --- A pass ---------------------------------------------------------------------------------------------- */
+/* --- A pass ----------------------------------------------------------------------------------- */
 
 static void report_slow(loop_t *loop, struct loop__ready *item, int64_t took)
 {
-    loop__report(loop, 0, NULL, NULL, "slow: the callback of item %p ran for %lld ms without a pause",
-                 (void *)item, (long long)(took / NS_PER_MS));
+    loop__report(loop, 0, NULL, NULL,
+                 "slow: the callback of item %p ran for %lld ms without a pause", (void *)item,
+                 (long long)(took / NS_PER_MS));
 }
 
 /* In debug mode each item is timed. Tasks report for themselves, as they know where they were. */
@@ -172,7 +179,7 @@ static void run_pass(loop_t *loop)
     }
 }
 
-/* --- Runs ------------------------------------------------------------------------------------------------ */
+/* --- Runs ------------------------------------------------------------------------------------- */
 
 static int begin(loop_t *loop)
 {
@@ -214,7 +221,8 @@ static void end(loop_t *loop)
         arm_export(loop);
 }
 
-/* What to do when nothing is ready: 1: wait; 0: there is nothing to wait for; -EDEADLK: or never will be. */
+/* What to do when nothing is ready: 1: wait; 0: there is nothing to wait for; -EDEADLK: or never
+ * will be. */
 static int judge(loop_t *loop)
 {
     if (can_wake(loop))

@@ -1,12 +1,12 @@
 /* signal.c: signals as calls in the loop.
  *
- * Signals belong to the process, so this is the one place with shared state: a count of arrivals a signal,
- * which the handler advances and each loop compares with what it has seen; and the wake fds of the loops that
- * listen. The handler only touches atomics and writes. A loop that stops listening waits until no handler is
- * at work, so that none writes to its fd once that is closed.
+ * Signals belong to the process, so this is the one place with shared state: a count of arrivals a
+ * signal, which the handler advances and each loop compares with what it has seen; and the wake fds
+ * of the loops that listen. The handler only touches atomics and writes. A loop that stops
+ * listening waits until no handler is at work, so that none writes to its fd once that is closed.
  *
- * Invariant: our handler is installed for a signal exactly while users[signo] > 0, the number of loops with a callback or
- * a waiter for it. */
+ * Invariant: our handler is installed for a signal exactly while users[signo] > 0, the number of
+ * loops with a callback or a waiter for it. */
 #include "base/alloc.h"
 #include "loop/core.h"
 
@@ -17,7 +17,8 @@
 
 enum { SIGNALS = 65, LISTENERS = 64 };
 
-/* A loop's interest in one signal; our handler is installed while there is a callback or a waiter. */
+/* A loop's interest in one signal; our handler is installed while there is a callback or a waiter.
+ */
 struct handler {
     struct loop__ready ready;
     loop_fn *fn; /* NULL: none */
@@ -35,7 +36,8 @@ static atomic_uint arrivals[SIGNALS];
 static _Atomic(loop_t *) listeners[LISTENERS];
 static atomic_int at_work; /* handlers running, on whatever thread */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for the next two, and taking a listener's place */
+static pthread_mutex_t lock =
+    PTHREAD_MUTEX_INITIALIZER; /* for the next two, and taking a listener's place */
 static unsigned users[SIGNALS];
 static struct sigaction before[SIGNALS];
 
@@ -100,7 +102,12 @@ static int open_signals(loop_t *loop)
 static bool can_be_handled(int signo)
 {
     switch (signo) {
-    case SIGKILL: case SIGSTOP: case SIGSEGV: case SIGBUS: case SIGFPE: case SIGILL:
+    case SIGKILL:
+    case SIGSTOP:
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
         return false;
     default:
         return signo > 0 && signo < SIGNALS;

@@ -1,4 +1,5 @@
-/* timer.c: timers, in a heap by deadline; those of one deadline expire in the order they were set. */
+/* timer.c: timers, in a heap by deadline; those of one deadline expire in the order they were set.
+ */
 #include "loop/core.h"
 
 int loop__timer_set(loop_t *loop, struct loop__timer *timer, int64_t when)

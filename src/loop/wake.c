@@ -1,7 +1,7 @@
 /* wake.c: how other threads and signal handlers reach the loop.
  *
- * Posted calls are a lock-free stack (Treiber 1986), newest first, which the loop takes whole and reverses.
- * Whoever pushes onto an empty stack writes to the wake fd: one write for a burst. */
+ * Posted calls are a lock-free stack (Treiber 1986), newest first, which the loop takes whole and
+ * reverses. Whoever pushes onto an empty stack writes to the wake fd: one write for a burst. */
 #include "base/alloc.h"
 #include "loop/core.h"
 
@@ -124,7 +124,8 @@ void loop__posts_run(loop_t *loop)
 void loop__posts_drop(loop_t *loop)
 {
     loop__posts_run(loop);
-    for (struct coloop__link *link = loop->ready.head.next, *next; link != &loop->ready.head; link = next) {
+    for (struct coloop__link *link = loop->ready.head.next, *next; link != &loop->ready.head;
+         link = next) {
         struct loop__ready *item = container_of(link, struct loop__ready, link);
         next = link->next;
         if (item->run != post_run)

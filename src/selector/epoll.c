@@ -21,8 +21,9 @@ enum { BATCH_MAX = 512 };
 
 struct selector {
     int fd;
-    int outer_fd, alarm_fd; /* for fd(): an epoll that holds `fd` and a timerfd; -1 until asked for */
-    bool no_pwait2;     /* the kernel has no epoll_pwait2, or forbids it */
+    int outer_fd,
+        alarm_fd;   /* for fd(): an epoll that holds `fd` and a timerfd; -1 until asked for */
+    bool no_pwait2; /* the kernel has no epoll_pwait2, or forbids it */
     struct epoll_event events[BATCH_MAX];
 };
 
@@ -53,8 +54,9 @@ static void epoll_shut(struct selector *s)
     coloop__free(s);
 }
 
-/* The end of what the peer sends is asked for as well: it tells a reader to look again even after a short read;
- * urgent data likewise, as a read stops short at it, but only where that is told once. */
+/* The end of what the peer sends is asked for as well: it tells a reader to look again even after a
+ * short read; urgent data likewise, as a read stops short at it, but only where that is told once.
+ */
 static uint32_t mask_of(unsigned interest)
 {
     uint32_t mask = 0;
@@ -115,12 +117,16 @@ static int epoll_check(struct selector *s, int fd)
     return rc == -EEXIST ? 0 : rc == -EPERM ? -ENOENT : rc;
 }
 
-/* The raw call: libc's came late (glibc 2.35). The kernel wants 64-bit times here on every machine. */
+/* The raw call: libc's came late (glibc 2.35). The kernel wants 64-bit times here on every machine.
+ */
 static int wait_ns(struct selector *s, int64_t timeout, int n)
 {
 #ifdef SYS_epoll_pwait2
-    struct { int64_t s, ns; } t = {timeout / NS_PER_S, timeout % NS_PER_S};
-    return (int)syscall(SYS_epoll_pwait2, s->fd, s->events, n, timeout < 0 ? NULL : &t, NULL, (size_t)0);
+    struct {
+        int64_t s, ns;
+    } t = {timeout / NS_PER_S, timeout % NS_PER_S};
+    return (int)syscall(SYS_epoll_pwait2, s->fd, s->events, n, timeout < 0 ? NULL : &t, NULL,
+                        (size_t)0);
 #else
     (void)s, (void)timeout, (void)n;
     errno = ENOSYS;
@@ -159,8 +165,8 @@ static int watch_in(int outer, int fd)
     return epoll_ctl(outer, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-/* All or nothing: the new set is in the outer one before it takes the old one's number. The foreign loops that poll
- * the outer one know its file, so that must never be replaced. */
+/* All or nothing: the new set is in the outer one before it takes the old one's number. The foreign
+ * loops that poll the outer one know its file, so that must never be replaced. */
 static int epoll_reset(struct selector *s)
 {
     int fd = epoll_create1(EPOLL_CLOEXEC);
@@ -177,7 +183,8 @@ static int epoll_fd(struct selector *s)
 {
     if (s->outer_fd >= 0)
         return s->outer_fd;
-    int outer = epoll_create1(EPOLL_CLOEXEC), alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    int outer = epoll_create1(EPOLL_CLOEXEC),
+        alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     int rc = outer < 0 || alarm < 0 ? -errno : 0;
     if (rc == 0 && (rc = watch_in(outer, s->fd)) == 0 && (rc = watch_in(outer, alarm)) == 0) {
         s->outer_fd = outer;

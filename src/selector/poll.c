@@ -1,8 +1,8 @@
 /* poll.c: the selector of POSIX. Each wait costs time for every armed fd.
  *
- * Invariants: polled[0..count) are the armed fds, and slots[fd] tells where fd stands there, plus 1, or 0.
- * A disarmed fd is not in the array at all. poll knows numbers and not files, so a file closed and
- * replaced behind our back is not noticed, but a closed number is (POLLNVAL). */
+ * Invariants: polled[0..count) are the armed fds, and slots[fd] tells where fd stands there, plus
+ * 1, or 0. A disarmed fd is not in the array at all. poll knows numbers and not files, so a file
+ * closed and replaced behind our back is not noticed, but a closed number is (POLLNVAL). */
 #include "selector/selector.h"
 
 #include "base/alloc.h"
@@ -102,13 +102,15 @@ static int poll_modify(struct selector *s, int fd, unsigned interest, uint32_t g
     }
     int i = s->slots[fd] ? s->slots[fd] - 1 : s->count++;
     s->slots[fd] = i + 1;
-    short events = (short)((interest & SELECT_READ ? POLLIN : 0) | (interest & SELECT_WRITE ? POLLOUT : 0));
+    short events =
+        (short)((interest & SELECT_READ ? POLLIN : 0) | (interest & SELECT_WRITE ? POLLOUT : 0));
     s->polled[i] = (struct pollfd){.fd = fd, .events = events};
     s->info[i] = (struct poll_fd){interest, generation};
     return 0;
 }
 
-/* poll takes a regular file and says it is ready; refused as epoll does, so that callers see one behaviour. */
+/* poll takes a regular file and says it is ready; refused as epoll does, so that callers see one
+ * behaviour. */
 static int poll_add(struct selector *s, int fd, unsigned interest, uint32_t generation)
 {
     struct stat st;

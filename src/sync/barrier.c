@@ -1,5 +1,5 @@
-/* barrier.c: tasks that wait for each other. A waiter that goes away breaks the barrier, as the others would wait for
- * it in vain. */
+/* barrier.c: tasks that wait for each other. A waiter that goes away breaks the barrier, as the
+ * others would wait for it in vain. */
 #include "sync/core.h"
 
 void co_barrier_init(co_barrier_t *barrier, size_t parties)

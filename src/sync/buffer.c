@@ -1,7 +1,9 @@
-/* buffer.c: a ring of items for the orders FIFO and LIFO, and a binary heap for the order of priority.
+/* buffer.c: a ring of items for the orders FIFO and LIFO, and a binary heap for the order of
+ * priority.
  *
- * In the heap each slot has the item's number behind the item, by which items alike keep their order (Williams 1964,
- * "Algorithm 232: Heapsort"). One slot more than `capacity` serves for swapping. */
+ * In the heap each slot has the item's number behind the item, by which items alike keep their
+ * order (Williams 1964, "Algorithm 232: Heapsort"). One slot more than `capacity` serves for
+ * swapping. */
 #include "sync/buffer.h"
 
 #include "base/alloc.h"
@@ -35,7 +37,8 @@ static unsigned char *ring_slot(const struct buffer *buffer, size_t i)
 /* Items in a new, larger ring begin at slot 0. */
 static int grow(struct buffer *buffer)
 {
-    size_t capacity = buffer->capacity ? buffer->capacity * 2 : CAPACITY_MIN, size = slot_size(buffer), bytes;
+    size_t capacity = buffer->capacity ? buffer->capacity * 2 : CAPACITY_MIN,
+           size = slot_size(buffer), bytes;
     if (__builtin_mul_overflow(capacity + 1, size, &bytes))
         return -ENOMEM;
     unsigned char *slots = coloop__alloc(bytes);
@@ -54,7 +57,7 @@ static int grow(struct buffer *buffer)
     return 0;
 }
 
-/* --- The heap -------------------------------------------------------------------------------------------- */
+/* --- The heap --------------------------------------------------------------------------------- */
 
 static uint64_t order_of(const struct buffer *buffer, size_t i)
 {
@@ -102,7 +105,7 @@ static void heap_pop(struct buffer *buffer)
     }
 }
 
-/* --- Both ------------------------------------------------------------------------------------------------ */
+/* --- Both ------------------------------------------------------------------------------------- */
 
 static void copy(void *to, const void *from, size_t size)
 {

@@ -1,7 +1,7 @@
 /* chan.c: channels.
  *
- * There is one implementation of finding a peer: co_chan_try_send and co_chan_try_recv. The suspending calls and
- * select try with them, and then park as a peer that a later try will find. */
+ * There is one implementation of finding a peer: co_chan_try_send and co_chan_try_recv. The
+ * suspending calls and select try with them, and then park as a peer that a later try will find. */
 #include "sync/chan.h"
 
 #include "base/alloc.h"
@@ -13,7 +13,8 @@ co_chan_t *co_chan_new_with(size_t item_size, size_t capacity, const co_chan_opt
     static const co_chan_options_t defaults;
     options = options ? options : &defaults;
     bool known = options->order >= CO_FIFO && options->order <= CO_PRIORITY;
-    if (!known || item_size > SIZE_MAX / 64 || (options->order == CO_PRIORITY && !options->compare)) {
+    if (!known || item_size > SIZE_MAX / 64 ||
+        (options->order == CO_PRIORITY && !options->compare)) {
         errno = EINVAL;
         return NULL;
     }
@@ -48,7 +49,7 @@ static void wake(struct chan_waiter *waiter, int value)
     co__wake(&waiter->wait, value);
 }
 
-/* --- Finding a peer -------------------------------------------------------------------------------------- */
+/* --- Finding a peer --------------------------------------------------------------------------- */
 
 int co_chan_try_send(co_chan_t *chan, const void *item)
 {
@@ -80,7 +81,7 @@ int co_chan_try_recv(co_chan_t *chan, void *item)
     return 0;
 }
 
-/* --- Waiting for one ------------------------------------------------------------------------------------- */
+/* --- Waiting for one -------------------------------------------------------------------------- */
 
 static void undo(struct co__wait *wait)
 {
@@ -121,7 +122,7 @@ int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
     return park(self, &chan->receivers, item, &reason);
 }
 
-/* --- The end --------------------------------------------------------------------------------------------- */
+/* --- The end ---------------------------------------------------------------------------------- */
 
 static void wake_all(struct list *line)
 {
@@ -151,8 +152,8 @@ void co_chan_free(co_chan_t *chan)
     if (waiter) {
         const co_task_t *task = waiter->wait.task;
         loop__report(task->loop, -EBUSY, task->reason.where, waiter->wait.task,
-                     "co_chan_free: task '%s' (#%llu) still waits for the channel in %s", task->name,
-                     (unsigned long long)task->id, task->reason.call);
+                     "co_chan_free: task '%s' (#%llu) still waits for the channel in %s",
+                     task->name, (unsigned long long)task->id, task->reason.call);
     }
     co_chan_close(chan);
     sync__buffer_free(&chan->buffer);

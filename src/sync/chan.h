@@ -12,8 +12,8 @@ struct chan_waiter {
     void *item;
 };
 
-/* States: open -> closed. Invariants: a parked receiver means that nothing is buffered; a parked sender, that
- * the buffer is full. (Both at a time are cases of one and the same select.) */
+/* States: open -> closed. Invariants: a parked receiver means that nothing is buffered; a parked
+ * sender, that the buffer is full. (Both at a time are cases of one and the same select.) */
 struct co_chan {
     struct buffer buffer;
     size_t capacity;

@@ -30,8 +30,8 @@ static inline struct sync_waiter *sync_first(struct co__waiters *waiters)
     return link ? container_of(link, struct sync_waiter, link) : NULL;
 }
 
-/* Parks the running task at the end of the line until it is woken by sync_wake: 0 with waiter->wait.value; or the code
- * of its interruption. */
+/* Parks the running task at the end of the line until it is woken by sync_wake: 0 with
+ * waiter->wait.value; or the code of its interruption. */
 int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter,
                const struct co__reason *reason);
 

@@ -1,6 +1,7 @@
 /* mutex.c: a mutex that is handed over.
  *
- * Invariant: if tasks wait, it has an owner; unlock makes the first waiter the owner before that runs. */
+ * Invariant: if tasks wait, it has an owner; unlock makes the first waiter the owner before that
+ * runs. */
 #include "sync/core.h"
 
 int co_mutex_lock_here(co_mutex_t *mutex, const char *where)
@@ -33,9 +34,9 @@ int co_mutex_trylock(co_mutex_t *mutex)
 void co_mutex_unlock(co_mutex_t *mutex)
 {
     if (!mutex->owner || mutex->owner != co__current)
-        loop__abort("co_mutex_unlock by '%s': the mutex is owned by %s%s%s", co__current ? co__current->name : "no task",
-                    mutex->owner ? "'" : "nobody", mutex->owner ? mutex->owner->name : "",
-                    mutex->owner ? "'" : "");
+        loop__abort("co_mutex_unlock by '%s': the mutex is owned by %s%s%s",
+                    co__current ? co__current->name : "no task", mutex->owner ? "'" : "nobody",
+                    mutex->owner ? mutex->owner->name : "", mutex->owner ? "'" : "");
     struct sync_waiter *first = sync_first(&mutex->waiters);
     mutex->owner = first ? first->wait.task : NULL;
     if (first)

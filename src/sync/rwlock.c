@@ -1,7 +1,7 @@
 /* rwlock.c: a lock for many readers or one writer.
  *
- * Invariant: the first waiter, if there is one, cannot have the lock now. So whatever changes readers, writer or the
- * front of the line lets in who can be let in. */
+ * Invariant: the first waiter, if there is one, cannot have the lock now. So whatever changes
+ * readers, writer or the front of the line lets in who can be let in. */
 #include "sync/core.h"
 
 enum { READER, WRITER };
@@ -9,7 +9,8 @@ enum { READER, WRITER };
 static void let_in(co_rwlock_t *lock)
 {
     struct sync_waiter *first;
-    while ((first = sync_first(&lock->waiters)) && !lock->writer && (first->kind == READER || !lock->readers)) {
+    while ((first = sync_first(&lock->waiters)) && !lock->writer &&
+           (first->kind == READER || !lock->readers)) {
         if (first->kind == READER)
             lock->readers++;
         else
@@ -21,8 +22,8 @@ static void let_in(co_rwlock_t *lock)
 static int wait_in_line(co_task_t *self, co_rwlock_t *lock, int kind, const char *where)
 {
     struct sync_waiter waiter = {.kind = kind};
-    struct co__reason reason = {kind == READER ? "co_rwlock_rdlock" : "co_rwlock_wrlock", where, CO__OWNED,
-                                .object = &lock->writer};
+    struct co__reason reason = {kind == READER ? "co_rwlock_rdlock" : "co_rwlock_wrlock", where,
+                                CO__OWNED, .object = &lock->writer};
     int rc = sync__park(self, &lock->waiters, &waiter, &reason);
     if (rc < 0)
         let_in(lock); /* a writer that gave up may have held up readers behind it */
@@ -60,7 +61,8 @@ int co_rwlock_wrlock_here(co_rwlock_t *lock, const char *where)
 void co_rwlock_unlock(co_rwlock_t *lock)
 {
     if (lock->writer ? lock->writer != co__current : !lock->readers)
-        loop__abort("co_rwlock_unlock by '%s': the lock is held by %s", co__current ? co__current->name : "no task",
+        loop__abort("co_rwlock_unlock by '%s': the lock is held by %s",
+                    co__current ? co__current->name : "no task",
                     lock->writer ? lock->writer->name : "nobody");
     if (lock->writer)
         lock->writer = NULL;

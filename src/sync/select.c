@@ -1,8 +1,9 @@
 /* select.c: waiting for one of several things.
  *
- * First every case is tried once, from a random one on; the first that can happen does. Otherwise the task parks on a wait
- * for each case; whoever wakes one of them undoes the others, so that exactly one case has happened. Trying and
- * parking as a peer of a channel are the channel's own. */
+ * First every case is tried once, from a random one on; the first that can happen does. Otherwise
+ * the task parks on a wait for each case; whoever wakes one of them undoes the others, so that
+ * exactly one case has happened. Trying and parking as a peer of a channel are the channel's own.
+ */
 #include "base/alloc.h"
 #include "sync/chan.h"
 
@@ -13,14 +14,26 @@ struct select_wait {
         struct co__wait wait;
         struct chan_waiter chan;
         struct sync_waiter line;
-        struct { struct co__wait wait; struct loop__fd_wait fd; } fd;
-        struct { struct co__wait wait; struct co__observer observer; } task;
-        struct { struct co__wait wait; struct loop__signal_wait signal; } signal;
-        struct { struct co__wait wait; struct loop__timer timer; } after;
+        struct {
+            struct co__wait wait;
+            struct loop__fd_wait fd;
+        } fd;
+        struct {
+            struct co__wait wait;
+            struct co__observer observer;
+        } task;
+        struct {
+            struct co__wait wait;
+            struct loop__signal_wait signal;
+        } signal;
+        struct {
+            struct co__wait wait;
+            struct loop__timer timer;
+        } after;
     };
 };
 
-/* --- Trying ---------------------------------------------------------------------------------------------- */
+/* --- Trying ----------------------------------------------------------------------------------- */
 
 static bool happens(co_case_t *c, bool can, int result)
 {
@@ -32,11 +45,13 @@ static bool happens(co_case_t *c, bool can, int result)
 static bool fd_is_ready(co_case_t *c)
 {
     struct pollfd p = {.fd = (int)c->number};
-    p.events = (short)((c->events & SELECT_READ ? POLLIN : 0) | (c->events & SELECT_WRITE ? POLLOUT : 0));
+    p.events =
+        (short)((c->events & SELECT_READ ? POLLIN : 0) | (c->events & SELECT_WRITE ? POLLOUT : 0));
     if (poll(&p, 1, 0) <= 0 || p.revents & POLLNVAL)
         return false;
     if (!(p.revents & (POLLHUP | POLLERR)))
-        c->events = (p.revents & POLLIN ? SELECT_READ : 0) | (p.revents & POLLOUT ? SELECT_WRITE : 0);
+        c->events =
+            (p.revents & POLLIN ? SELECT_READ : 0) | (p.revents & POLLOUT ? SELECT_WRITE : 0);
     return true;
 }
 
@@ -75,7 +90,7 @@ static int try_all(co_task_t *self, co_case_t cases[], size_t n)
     return -EAGAIN;
 }
 
-/* --- Waiting --------------------------------------------------------------------------------------------- */
+/* --- Waiting ---------------------------------------------------------------------------------- */
 
 static void fd_wake(struct loop__fd_wait *fd, int ready)
 {
@@ -87,13 +102,15 @@ static void fd_undo(struct co__wait *wait)
     loop__fd_unwait(wait->task->loop, &container_of(wait, struct select_wait, wait)->fd.fd);
 }
 
-/* What became ready from before now on must be told: the bits of an own fd are stale if we have not parked yet. */
+/* What became ready from before now on must be told: the bits of an own fd are stale if we have not
+ * parked yet. */
 static int wait_for_fd(co_task_t *self, const co_case_t *c, struct select_wait *w)
 {
     struct loop__fd *entry = loop__fd_find(self->loop, (int)c->number);
     if (entry && entry->own)
         entry->ready &= ~(unsigned)c->events;
-    w->fd.fd = (struct loop__fd_wait){.fd = (int)c->number, .events = (unsigned)c->events, .wake = fd_wake};
+    w->fd.fd = (struct loop__fd_wait){
+        .fd = (int)c->number, .events = (unsigned)c->events, .wake = fd_wake};
     w->wait.undo = fd_undo;
     return loop__fd_wait(self->loop, &w->fd.fd);
 }
@@ -138,7 +155,8 @@ static void signal_wake(struct loop__signal_wait *signal)
 
 static void signal_undo(struct co__wait *wait)
 {
-    loop__signal_unwait(wait->task->loop, &container_of(wait, struct select_wait, wait)->signal.signal);
+    loop__signal_unwait(wait->task->loop,
+                        &container_of(wait, struct select_wait, wait)->signal.signal);
 }
 
 static int wait_for_signal(co_task_t *self, int signo, struct select_wait *w)
@@ -155,7 +173,8 @@ static void after_expire(struct loop__timer *timer)
 
 static void after_undo(struct co__wait *wait)
 {
-    loop__timer_cancel(wait->task->loop, &container_of(wait, struct select_wait, wait)->after.timer);
+    loop__timer_cancel(wait->task->loop,
+                       &container_of(wait, struct select_wait, wait)->after.timer);
 }
 
 static int wait_after(co_task_t *self, int64_t ms, struct select_wait *w)
@@ -177,7 +196,8 @@ static int wait_for_case(co_task_t *self, const co_case_t *c, struct select_wait
 {
     w->wait = (struct co__wait){.task = self};
     switch (c->kind) {
-    case CO__CASE_RECV: case CO__CASE_SEND:
+    case CO__CASE_RECV:
+    case CO__CASE_SEND:
         return wait_for_chan(c->object, c, w);
     case CO__CASE_FD:
         return wait_for_fd(self, c, w);
@@ -195,7 +215,8 @@ static int wait_for_case(co_task_t *self, const co_case_t *c, struct select_wait
 }
 
 /* Parks on every case. The index of the one that happened, or a negative errno and none has. */
-static int park_on_all(co_task_t *self, co_case_t cases[], size_t n, struct select_wait *waits, const char *where)
+static int park_on_all(co_task_t *self, co_case_t cases[], size_t n, struct select_wait *waits,
+                       const char *where)
 {
     struct co__wait *first = NULL;
     int rc = 0;
@@ -224,7 +245,8 @@ static void take_value(co_case_t *c, int value)
 static bool are_valid(const co_case_t cases[], size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (cases[i].kind > CO__CASE_AFTER || (cases[i].kind == CO__CASE_FD && !(cases[i].events & 3)))
+        if (cases[i].kind > CO__CASE_AFTER ||
+            (cases[i].kind == CO__CASE_FD && !(cases[i].events & 3)))
             return false;
     return n > 0;
 }

@@ -41,7 +41,16 @@ struct co__wait {
 };
 
 /* What a parked task waits for, for people. */
-enum co__subject { CO__NOTHING, CO__FD, CO__TASK, CO__TASKS, CO__TIME, CO__OBJECT, CO__OWNED, CO__CASES };
+enum co__subject {
+    CO__NOTHING,
+    CO__FD,
+    CO__TASK,
+    CO__TASKS,
+    CO__TIME,
+    CO__OBJECT,
+    CO__OWNED,
+    CO__CASES
+};
 struct co__reason {
     const char *call;  /* "co_read" */
     const char *where; /* "file.c:12" */
@@ -74,8 +83,8 @@ struct co_task {
     struct scheduler *scheduler;
     loop_t *loop;
     enum co__state state;
-    int interrupt; /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
-    int budget;    /* calls that may still succeed at once */
+    int interrupt;      /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
+    int budget;         /* calls that may still succeed at once */
     co_task_t *resumer; /* who spawned it eagerly and goes on when it gives way; else NULL */
 
     /* while parked, and after it until the next park */
@@ -101,14 +110,14 @@ struct co_task {
     /* its end */
     int result;
     bool done, observed;
-    bool ending;              /* being ended by force */
-    bool unwound;             /* ended by a throw, its stack is to be born anew */
-    unsigned ignored;         /* calls that returned a cancellation while the loop was closing */
+    bool ending;      /* being ended by force */
+    bool unwound;     /* ended by a throw, its stack is to be born anew */
+    unsigned ignored; /* calls that returned a cancellation while the loop was closing */
     unsigned references;
     struct list observers;
     struct co_group *group; /* that it is a child of, or NULL */
     struct coloop__link sibling;
-    const co_task_t *awaiting; /* what it is parked for in co_await_task */
+    const co_task_t *awaiting;      /* what it is parked for in co_await_task */
     co_task_t *const *awaiting_all; /* and in the gathers */
     size_t awaiting_count;
     struct co__error *error;
@@ -123,7 +132,7 @@ struct size_pool { /* stacks of an unusual size */
 struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
-    unsigned indirect;   /* above 0, tasks go on in the loop's stack and not in each other */
+    unsigned indirect;      /* above 0, tasks go on in the loop's stack and not in each other */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
     co_task_t *finished; /* gave way for the last time, to be reaped by the loop's stack */
@@ -140,7 +149,7 @@ struct scheduler {
 
 extern _Thread_local co_task_t *co__current COLOOP__FAST_TLS;
 
-/* --- scheduler.c ----------------------------------------------------------------------------------------- */
+/* --- scheduler.c ------------------------------------------------------------------------------ */
 
 /* The loop's scheduler, made at first use; NULL if out of memory. */
 struct scheduler *co__scheduler(loop_t *loop);
@@ -150,26 +159,28 @@ void co__each_pool(struct scheduler *, void (*fn)(struct stack_pool *, void *), 
 struct stack *co__stack(struct scheduler *, size_t size);
 extern const struct loop_client co__client;
 
-/* --- switch.c -------------------------------------------------------------------------------------------- */
+/* --- switch.c --------------------------------------------------------------------------------- */
 
 /* What every stack of a scheduler runs. */
 void co__stack_main(struct stack *stack);
 /* Runs a task that is ready, from the loop's stack, until it gives way. */
 void co__resume(co_task_t *task);
 void co__run_item(struct loop__ready *item); /* the same, as an item of the ready queue */
-/* Runs a new task from within a callback or the running task, and returns when it, and no other, gives way. */
+/* Runs a new task from within a callback or the running task, and returns when it, and no other,
+ * gives way. */
 void co__run_eagerly(co_task_t *task);
 /* Calls fn(arg) on the loop's stack, outside any coroutine, and returns when it has. */
 void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
 /* Puts a task at the end of the ready queue. */
 void co__make_ready(co_task_t *task);
-/* Ends the running task, on its own stack. With unwound, frames are left on the stack: it does not return. */
+/* Ends the running task, on its own stack. With unwound, frames are left on the stack: it does not
+ * return. */
 void co__finish(co_task_t *task, int result, bool unwound);
 void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
 /* Lets the running task, which is in the ready queue or will be woken, give way. */
 void co__give_way(co_task_t *task);
 
-/* --- park.c ---------------------------------------------------------------------------------------------- */
+/* --- park.c ----------------------------------------------------------------------------------- */
 
 int co__check_slow(co_task_t *task);
 static inline int co__check(co_task_t *task)
@@ -179,15 +190,17 @@ static inline int co__check(co_task_t *task)
     return 0;
 }
 
-/* Parks the running task until one of its waits is woken: 0, with task->winner; or until it is interrupted:
- * -ECANCELED, -ETIMEDOUT; all waits are undone then. -ENOMEM: a deadline could not be set, likewise. */
+/* Parks the running task until one of its waits is woken: 0, with task->winner; or until it is
+ * interrupted: -ECANCELED, -ETIMEDOUT; all waits are undone then. -ENOMEM: a deadline could not be
+ * set, likewise. */
 int co__park(co_task_t *task, struct co__wait *waits, const struct co__reason *reason);
-/* Wakes the task of a wait that the caller has taken away from where it waited; the others are undone. */
+/* Wakes the task of a wait that the caller has taken away from where it waited; the others are
+ * undone. */
 void co__wake(struct co__wait *wait, int value);
 /* Wakes a parked task with a code, undoing all its waits. */
 void co__interrupt(co_task_t *task, int code);
 
-/* --- scope.c, error.c ------------------------------------------------------------------------------------ */
+/* --- scope.c, error.c ------------------------------------------------------------------------- */
 
 /* Sets the timers of the scopes a parking task is in. 0 or -ENOMEM. */
 int co__arm_scopes(co_task_t *task);
@@ -198,12 +211,13 @@ void co__scopes_init(co_task_t *task);
 void co__error_release(struct co__error *error);
 /* Makes the error of `from` the one of `to` as well. */
 void co__error_share(co_task_t *to, const co_task_t *from);
-/* Leaves everything that was entered, innermost first, and goes to the nearest co_try or ends the task. */
+/* Leaves everything that was entered, innermost first, and goes to the nearest co_try or ends the
+ * task. */
 void co__unwind(co_task_t *task, int err) __attribute__((noreturn));
 /* The same past every co_try, to the task's end. */
 void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
 
-/* --- task.c, join.c, describe.c, overflow.c -------------------------------------------------------------- */
+/* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 
 /* The loop's part in a task's end: everybody is told. */
 void co__reap(co_task_t *task);

@@ -62,7 +62,7 @@ void co__report_stuck(loop_t *loop)
     enum { TOLD_MAX = 20 };
     struct scheduler *scheduler = loop->client_data;
     size_t told = 0;
-    list_for_each(link, &scheduler->tasks) {
+    list_for_each (link, &scheduler->tasks) {
         co_task_t *task = container_of(link, co_task_t, link);
         char text[256];
         if (told++ == TOLD_MAX)
@@ -73,6 +73,7 @@ void co__report_stuck(loop_t *loop)
                      (unsigned long long)task->id, text);
     }
     if (loop->client_work > TOLD_MAX)
-        loop__report(loop, -EDEADLK, NULL, NULL, "deadlock: and %zu more tasks (loop_dump shows all)",
+        loop__report(loop, -EDEADLK, NULL, NULL,
+                     "deadlock: and %zu more tasks (loop_dump shows all)",
                      loop->client_work - TOLD_MAX);
 }

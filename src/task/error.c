@@ -1,8 +1,8 @@
 /* error.c: messages that travel with errors, co_try and co_throw, and co_defer.
  *
- * What a task has to undo is one list of frames, innermost first: scopes, deferred calls, and co_try, which is
- * where unwinding ends. Each frame takes itself off the list when it is undone. Outside coroutines the thread
- * has a list of its own. */
+ * What a task has to undo is one list of frames, innermost first: scopes, deferred calls, and
+ * co_try, which is where unwinding ends. Each frame takes itself off the list when it is undone.
+ * Outside coroutines the thread has a list of its own. */
 #include "base/alloc.h"
 #include "task/core.h"
 
@@ -18,7 +18,7 @@ static inline struct co__frame **frames_of(co_task_t *task)
     return task ? &task->frames : &thread_frames;
 }
 
-/* --- Notes ----------------------------------------------------------------------------------------------- */
+/* --- Notes ------------------------------------------------------------------------------------ */
 
 void co__error_release(struct co__error *error)
 {
@@ -73,12 +73,12 @@ const co_error_t *co_task_error(const co_task_t *task)
     return task->error ? &task->error->public : NULL;
 }
 
-/* --- Trying and throwing --------------------------------------------------------------------------------- */
+/* --- Trying and throwing ---------------------------------------------------------------------- */
 
 struct attempt {
     struct co__frame frame; /* unwind is NULL */
     int code;
-    const loop_t *running;  /* outside coroutines: the loop that ran then, which no throw may pass */
+    const loop_t *running; /* outside coroutines: the loop that ran then, which no throw may pass */
     jmp_buf env;
 };
 
@@ -126,7 +126,8 @@ static bool can_be_caught(void)
     const struct co__frame *frame = thread_frames;
     while (frame && frame->unwind)
         frame = frame->outer;
-    return frame && container_of(frame, const struct attempt, frame)->running == loop__thread.running;
+    return frame &&
+           container_of(frame, const struct attempt, frame)->running == loop__thread.running;
 }
 
 void co_throw_here(const char *where, int err, const char *format, ...)
@@ -138,14 +139,15 @@ void co_throw_here(const char *where, int err, const char *format, ...)
     } else if (!can_be_caught()) {
         char text[512];
         vsnprintf(text, sizeof text, format, args);
-        loop__abort("co_throw outside a coroutine and without co_try, or past the loop's run, at %s: %s: %s", where, text,
-                    strerror(-negative(err)));
+        loop__abort("co_throw outside a coroutine and without co_try, or past the loop's run, at "
+                    "%s: %s: %s",
+                    where, text, strerror(-negative(err)));
     }
     va_end(args);
     co__unwind(co__current, negative(err));
 }
 
-/* --- Deferred calls -------------------------------------------------------------------------------------- */
+/* --- Deferred calls --------------------------------------------------------------------------- */
 
 void co__defer_leave(struct co__defer *defer)
 {

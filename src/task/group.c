@@ -1,10 +1,10 @@
 /* group.c: children that never outlive their block.
  *
- * A child knows its group, and the group its children, through links in the tasks: no memory is allocated, however
- * many come and go. The reaper tells the group of each child's end.
+ * A child knows its group, and the group its children, through links in the tasks: no memory is
+ * allocated, however many come and go. The reaper tells the group of each child's end.
  *
- * Invariants: count is the length of children; whoever waits is woken when it becomes 0; after the first failure or a
- * cancellation (`ending`) no child is added, so that it does become 0. */
+ * Invariants: count is the length of children; whoever waits is woken when it becomes 0; after the
+ * first failure or a cancellation (`ending`) no child is added, so that it does become 0. */
 #include "task/core.h"
 
 #include <coloop/group.h>
@@ -22,12 +22,13 @@ static struct list *children_of(co_group_t *group)
 void co_group_cancel(co_group_t *group)
 {
     group->ending = true;
-    list_for_each(link, children_of(group))
+    list_for_each (link, children_of(group))
         co_task_cancel(container_of(link, co_task_t, sibling));
     co_scope_cancel(&group->scope);
 }
 
-int co_group_spawn_here(co_group_t *group, const char *name, co_fn *fn, void *arg, const char *where)
+int co_group_spawn_here(co_group_t *group, const char *name, co_fn *fn, void *arg,
+                        const char *where)
 {
     if (group->ending)
         return -ECANCELED;
@@ -67,7 +68,7 @@ void co__group_child_done(co_task_t *task)
     }
 }
 
-/* --- Waiting --------------------------------------------------------------------------------------------- */
+/* --- Waiting ---------------------------------------------------------------------------------- */
 
 struct group_waiter {
     struct co__wait wait;
@@ -84,15 +85,16 @@ static int park_for(co_task_t *self, co_group_t *group, const char *where)
     struct group_waiter waiter = {{.task = self, .undo = undo}, group};
     struct co__reason reason = {"co_group_wait", where, CO__TASKS, .number = (int64_t)group->count};
     if (group->waiting)
-        loop__abort("co_group_wait by task '%s' at %s: another task waits for this group", self->name, where);
+        loop__abort("co_group_wait by task '%s' at %s: another task waits for this group",
+                    self->name, where);
     group->waiting = &waiter.wait;
     return co__park(self, &waiter.wait, &reason);
 }
 
 static void wait_shielded(co_task_t *self, co_group_t *group, const char *where)
 {
-    co_shield() while (group->count)
-        park_for(self, group, where); /* by force, too, the children end first: they know the group */
+    co_shield() while (group->count) park_for(
+        self, group, where); /* by force, too, the children end first: they know the group */
 }
 
 static int take(co_task_t *self, co_group_t *group)
@@ -126,9 +128,10 @@ int co_group_wait_here(co_group_t *group, const char *where)
     return result ? result : rc;
 }
 
-/* --- The block form -------------------------------------------------------------------------------------- */
+/* --- The block form --------------------------------------------------------------------------- */
 
-/* Takes the block off the task's frames and waits; after co_group_end, or a wait that is under way, nothing. */
+/* Takes the block off the task's frames and waits; after co_group_end, or a wait that is under way,
+ * nothing. */
 static void finish(co_group_t *group, bool early)
 {
     const char *where = group->where;

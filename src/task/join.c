@@ -1,14 +1,14 @@
 /* join.c: waiting for tasks: one, all of many, or some of many.
  *
- * However many tasks are waited for, the waiter parks on one wait; each task has an observer that counts it off
- * and wakes the waiter once enough are done. So the cost is linear.
+ * However many tasks are waited for, the waiter parks on one wait; each task has an observer that
+ * counts it off and wakes the waiter once enough are done. So the cost is linear.
  *
- * A caller that is interrupted while it waits for tasks it owns cancels them and goes on waiting, shielded:
- * tasks end before the call that waits for them. */
+ * A caller that is interrupted while it waits for tasks it owns cancels them and goes on waiting,
+ * shielded: tasks end before the call that waits for them. */
 #include "base/alloc.h"
 #include "task/core.h"
 
-/* --- Waiting for one ------------------------------------------------------------------------------------- */
+/* --- Waiting for one -------------------------------------------------------------------------- */
 
 struct joiner {
     struct co__observer observer;
@@ -39,9 +39,8 @@ static int park_for(co_task_t *self, co_task_t *task, const char *call, const ch
 
 static void join_shielded(co_task_t *self, co_task_t *task, const char *call, const char *where)
 {
-    co_shield() while (!task->done)
-        if (park_for(self, task, call, where) < 0)
-            co__check(self); /* the loop is being closed by force: this may end us */
+    co_shield() while (!task->done) if (park_for(self, task, call, where) < 0)
+        co__check(self); /* the loop is being closed by force: this may end us */
 }
 
 /* Waits for the task; if the caller has been or is interrupted (rc < 0), it is cancelled first. */
@@ -67,8 +66,9 @@ static int take(co_task_t *self, co_task_t *task)
     return result;
 }
 
-/* Whether the task is `self` or cannot end before it. Gathers of gathers are followed to a depth that a
- * coroutine's stack bears; a cycle beyond it is found by the loop, when nothing else is left. */
+/* Whether the task is `self` or cannot end before it. Gathers of gathers are followed to a depth
+ * that a coroutine's stack bears; a cycle beyond it is found by the loop, when nothing else is
+ * left. */
 static bool waits_for(const co_task_t *task, const co_task_t *self, int depth)
 {
     enum { DEPTH_MAX = 32 };
@@ -109,7 +109,7 @@ int co_wait_for_here(co_task_t *task, int64_t ms, const char *where)
     return rc;
 }
 
-/* --- Waiting for many ------------------------------------------------------------------------------------ */
+/* --- Waiting for many ------------------------------------------------------------------------- */
 
 struct watch {
     struct co__wait wait;
@@ -153,7 +153,8 @@ static void watch_undo(struct co__wait *wait)
     container_of(wait, struct watch, wait)->parked = false;
 }
 
-static void attach(struct watch *watch, struct watcher *watchers, co_task_t *const tasks[], size_t n)
+static void attach(struct watch *watch, struct watcher *watchers, co_task_t *const tasks[],
+                   size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         watchers[i] = (struct watcher){.observer.done = watcher_done, .watch = watch};
@@ -218,8 +219,8 @@ static size_t count_null(co_task_t *const tasks[], size_t n)
     return count;
 }
 
-/* Waits for tasks that the caller owns, unless it has been interrupted (rc < 0). Whatever comes in between, all of
- * them are done in the end. */
+/* Waits for tasks that the caller owns, unless it has been interrupted (rc < 0). Whatever comes in
+ * between, all of them are done in the end. */
 static int gather(co_task_t *self, int rc, struct watch *watch, co_task_t *const tasks[], size_t n,
                   const struct co__reason *reason)
 {
@@ -257,8 +258,8 @@ int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where)
     return rc < 0 ? rc : result;
 }
 
-/* The tasks that are not NULL can be watched only if all are: one that could not be spawned takes the slower way
- * of joining one after the other. */
+/* The tasks that are not NULL can be watched only if all are: one that could not be spawned takes
+ * the slower way of joining one after the other. */
 int co_gather_all_here(co_task_t *const tasks[], size_t n, int results[], const char *where)
 {
     co_task_t *self = co__current;

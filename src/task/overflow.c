@@ -1,9 +1,10 @@
 /* overflow.c: a stack overflow is told for what it is before the process dies of it.
  *
- * A task that runs off its stack faults on the guard below it. The handler of SIGSEGV (and SIGBUS, where some
- * systems report it so) recognises that by the address, writes a report and lets the fault happen again
- * with the default action. Any other fault goes to the handler that was there before. The handler needs a
- * stack of its own: each loop has one while it runs, unless the thread has set one up already. */
+ * A task that runs off its stack faults on the guard below it. The handler of SIGSEGV (and SIGBUS,
+ * where some systems report it so) recognises that by the address, writes a report and lets the
+ * fault happen again with the default action. Any other fault goes to the handler that was there
+ * before. The handler needs a stack of its own: each loop has one while it runs, unless the thread
+ * has set one up already. */
 #include "task/core.h"
 
 #include <pthread.h>
@@ -89,7 +90,8 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 
 static void install(void)
 {
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_fault,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigemptyset(&action.sa_mask);
     sigaction(SIGSEGV, &action, &before_segv);
     sigaction(SIGBUS, &action, &before_bus);
@@ -101,7 +103,8 @@ void co__overflow_begin(struct scheduler *scheduler)
     pthread_once(&once, install);
     if (scheduler->alternate_stack || sigaltstack(NULL, &now) < 0 || !(now.ss_flags & SS_DISABLE))
         return;
-    void *memory = mmap(NULL, ALTERNATE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory =
+        mmap(NULL, ALTERNATE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return;
     stack_t alternate = {.ss_sp = memory, .ss_size = ALTERNATE_SIZE};

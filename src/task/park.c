@@ -3,15 +3,17 @@
  *     RUNNING --co__park--> PARKED --co__wake, co__interrupt--> READY --co__resume--> RUNNING
  *
  * Invariants:
- * 1. While a task is parked each of its waits is where somebody will find it; when it is woken none is.
- * 2. What wakes a task first decides: co__park returns that and nothing else, however much happens before
- *    the task runs. So a call has had its effect or was interrupted, never both. */
+ * 1. While a task is parked each of its waits is where somebody will find it; when it is woken none
+ * is.
+ * 2. What wakes a task first decides: co__park returns that and nothing else, however much happens
+ * before the task runs. So a call has had its effect or was interrupted, never both. */
 #include "task/core.h"
 
 enum { IGNORED_MAX = 1000 };
 
-/* While the loop closes, a task that goes on and on in spite of its cancellation has to be stopped; and so has a deferred
- * call that does so while the task is being ended. Each round unwinds at least one frame more. */
+/* While the loop closes, a task that goes on and on in spite of its cancellation has to be stopped;
+ * and so has a deferred call that does so while the task is being ended. Each round unwinds at
+ * least one frame more. */
 static void end_if_deaf(co_task_t *task)
 {
     bool forcing = task->scheduler->forcing;
@@ -19,8 +21,8 @@ static void end_if_deaf(co_task_t *task)
         return;
     if (!forcing && !task->ending)
         loop__report(task->loop, -ECANCELED, task->reason.where, task,
-                     "closing: task '%s' (#%llu) goes on in spite of being cancelled, and is ended", task->name,
-                     (unsigned long long)task->id);
+                     "closing: task '%s' (#%llu) goes on in spite of being cancelled, and is ended",
+                     task->name, (unsigned long long)task->id);
     task->ending = true;
     task->ignored = 0;
     co__unwind_all(task, -ECANCELED);
@@ -33,7 +35,8 @@ int co__check_slow(co_task_t *task)
     if (task->interrupt && task->loop->closing)
         end_if_deaf(task);
     if (--task->budget <= 0) {
-        co__arm_scopes(task); /* without memory a deadline is noticed later, at a park that reports it */
+        co__arm_scopes(
+            task); /* without memory a deadline is noticed later, at a park that reports it */
         co__make_ready(task);
         co__give_way(task);
     }
@@ -86,7 +89,7 @@ void co__interrupt(co_task_t *task, int code)
     co__make_ready(task);
 }
 
-/* --- Giving way and sleeping ----------------------------------------------------------------------------- */
+/* --- Giving way and sleeping ------------------------------------------------------------------ */
 
 int co_yield_now_here(const char *where)
 {
@@ -125,7 +128,8 @@ static int sleep_until(int64_t when, const char *call, const char *where)
     int rc = co__check(task);
     if (rc < 0)
         return rc;
-    struct sleeper sleeper = {.wait = {.task = task, .undo = sleeper_undo}, .timer.expire = sleeper_expire};
+    struct sleeper sleeper = {.wait = {.task = task, .undo = sleeper_undo},
+                              .timer.expire = sleeper_expire};
     if (when != TIME_NEVER && (rc = loop__timer_set(task->loop, &sleeper.timer, when)) < 0)
         return rc;
     struct co__reason reason = {.call = call, .where = where, .subject = CO__TIME, .number = when};
@@ -140,7 +144,8 @@ static int64_t from_now(int64_t ns)
 
 int co_sleep_here(int64_t ms, const char *where)
 {
-    return ms == 0 ? co_yield_now_here(where) : sleep_until(from_now(ms_to_ns(ms)), "co_sleep", where);
+    return ms == 0 ? co_yield_now_here(where)
+                   : sleep_until(from_now(ms_to_ns(ms)), "co_sleep", where);
 }
 
 int co_sleep_ns_here(int64_t ns, const char *where)

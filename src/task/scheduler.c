@@ -45,7 +45,8 @@ static struct stack_pool *pool_of_size(struct scheduler *scheduler, size_t size)
     return &p->pool;
 }
 
-/* Too many mappings, or a kernel without guards: said once, as an overflow would go unnoticed now. */
+/* Too many mappings, or a kernel without guards: said once, as an overflow would go unnoticed now.
+ */
 static void tell_unguarded(struct scheduler *scheduler)
 {
     scheduler->told_unguarded = true;
@@ -77,7 +78,7 @@ void co__each_pool(struct scheduler *scheduler, void (*fn)(struct stack_pool *, 
         fn(&p->pool, arg);
 }
 
-/* --- The loop's calls ------------------------------------------------------------------------------------ */
+/* --- The loop's calls ------------------------------------------------------------------------- */
 
 static void begin(loop_t *loop)
 {
@@ -93,7 +94,7 @@ static void end(loop_t *loop)
 static void cancel_all(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
-    list_for_each(link, &scheduler->tasks) {
+    list_for_each (link, &scheduler->tasks) {
         co_task_cancel(container_of(link, co_task_t, link));
         loop->cancelled++;
     }
@@ -103,22 +104,23 @@ static void force(co_task_t *task)
 {
     char text[256];
     co__describe(task, text, sizeof text);
-    loop__report(task->loop, -EDEADLK, task->reason.where, task,
-                 "closing: task '%s' (#%llu) is cancelled but waits shielded in %s, and nothing can wake it",
-                 task->name, (unsigned long long)task->id, text);
+    loop__report(
+        task->loop, -EDEADLK, task->reason.where, task,
+        "closing: task '%s' (#%llu) is cancelled but waits shielded in %s, and nothing can wake it",
+        task->name, (unsigned long long)task->id, text);
     co__lift_shields(task);
     if (task->state == CO__PARKED)
         co__interrupt(task, -ECANCELED);
 }
 
-/* Interrupts every parked task, through all shields; from now on each ends at its next suspending call. The reports
- * may spawn tasks, which are none of ours. */
+/* Interrupts every parked task, through all shields; from now on each ends at its next suspending
+ * call. The reports may spawn tasks, which are none of ours. */
 static void force_all(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
     uint64_t last = scheduler->last_id;
     scheduler->forcing = true;
-    list_for_each(link, &scheduler->tasks) {
+    list_for_each (link, &scheduler->tasks) {
         co_task_t *task = container_of(link, co_task_t, link);
         if (task->id > last)
             break;

@@ -1,11 +1,12 @@
 /* scope.c: regions of a task that can be cancelled or run out of time.
  *
- * A task's scopes form a list from the innermost out to the task's own, `root`. task->interrupt is what
- * follows from it: the code of the visible scope that was cancelled or expired first, where a shield hides
- * everything outside itself. It is computed anew when something changes, so that each call just reads it.
+ * A task's scopes form a list from the innermost out to the task's own, `root`. task->interrupt is
+ * what follows from it: the code of the visible scope that was cancelled or expired first, where a
+ * shield hides everything outside itself. It is computed anew when something changes, so that each
+ * call just reads it.
  *
- * Deadlines cost no timer until the task parks: a scope's timer is set at the first park inside it (`armed`). If a
- * scope is armed, so are the visible ones around it. */
+ * Deadlines cost no timer until the task parks: a scope's timer is set at the first park inside it
+ * (`armed`). If a scope is armed, so are the visible ones around it. */
 #include "task/core.h"
 
 static void refresh(co_task_t *task)
@@ -77,7 +78,7 @@ void co__scopes_init(co_task_t *task)
     task->order = 0;
 }
 
-/* --- Entering and leaving -------------------------------------------------------------------------------- */
+/* --- Entering and leaving --------------------------------------------------------------------- */
 
 static void unwind(struct co__frame *frame)
 {
@@ -156,7 +157,7 @@ void co__lift_shields(co_task_t *task)
     refresh(task);
 }
 
-/* --- From anywhere --------------------------------------------------------------------------------------- */
+/* --- From anywhere ---------------------------------------------------------------------------- */
 
 void co_scope_cancel(co_scope_t *scope)
 {

@@ -1,12 +1,12 @@
 /* switch.c: who runs.
  *
- *     loop's stack:  co__resume --switch--> task ... co__give_way --switch--> the next ready task, or back
- *                                           task ... co__finish   --switch--> back, to be reaped
- *     a task:        co__run_eagerly --switch--> new task ... gives way or finishes --switch--> back
+ *     loop's stack:  co__resume --> task ... co__give_way --> the next ready task, or back
+ *                                   task ... co__finish   --> back, to be reaped
+ *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
- * A task that gives way goes on straight in the next task of the pass, if that is what comes next, and not
- * through the loop's stack: half the switches. A finished task is reaped on another stack, as nothing may run
- * on one that is being given away. */
+ * A task that gives way goes on straight in the next task of the pass, if that is what comes next,
+ * and not through the loop's stack: half the switches. A finished task is reaped on another stack,
+ * as nothing may run on one that is being given away. */
 #include "task/core.h"
 
 static inline void enter(co_task_t *task)
@@ -72,7 +72,8 @@ static void run_timed(co_task_t *task)
     loop->slow_reported++;
     loop__report(loop, 0, where ? where : task->spawned_at, task,
                  "slow: task '%s' (#%llu) ran for %lld ms without a pause, after %s", task->name,
-                 (unsigned long long)task->id, (long long)(took / NS_PER_MS), call ? call : "its start");
+                 (unsigned long long)task->id, (long long)(took / NS_PER_MS),
+                 call ? call : "its start");
 }
 
 void co__resume(co_task_t *task)
@@ -117,12 +118,13 @@ void co__run_eagerly(co_task_t *task)
     task->scheduler->indirect--;
 }
 
-/* The task that is next in the pass at hand, taken from it; NULL if something else is, or in debug mode, where
- * the loop times each item. */
+/* The task that is next in the pass at hand, taken from it; NULL if something else is, or in debug
+ * mode, where the loop times each item. */
 static inline co_task_t *take_next(loop_t *loop, const struct scheduler *scheduler)
 {
     struct coloop__link *link = list_first(&loop->batch);
-    if (!link || scheduler->indirect || container_of(link, struct loop__ready, link)->run != co__run_item)
+    if (!link || scheduler->indirect ||
+        container_of(link, struct loop__ready, link)->run != co__run_item)
         return NULL;
     list_remove(link);
     loop->ran_in_turn++;
@@ -136,18 +138,21 @@ void co__give_way(co_task_t *task)
         task->resumer = NULL;
     else if ((next = take_next(task->loop, task->scheduler)))
         enter(next);
-    context_switch(&task->stack.context, next ? &next->stack.context : &task->scheduler->context, false);
+    context_switch(&task->stack.context, next ? &next->stack.context : &task->scheduler->context,
+                   false);
 }
 
 void co__finish(co_task_t *task, int result, bool unwound)
 {
     if (task->scope != &task->root)
-        loop__abort("task '%s' (#%llu) returned inside a scope: co_scope_enter without co_scope_leave",
-                    task->name, (unsigned long long)task->id);
+        loop__abort(
+            "task '%s' (#%llu) returned inside a scope: co_scope_enter without co_scope_leave",
+            task->name, (unsigned long long)task->id);
     task->result = result;
     task->unwound = unwound;
     task->scheduler->finished = task;
-    struct context *back = task->resumer ? &task->resumer->stack.context : &task->scheduler->context;
+    struct context *back =
+        task->resumer ? &task->resumer->stack.context : &task->scheduler->context;
     context_switch(&task->stack.context, back, true);
 }
 

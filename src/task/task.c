@@ -5,8 +5,9 @@
  *                             v
  *                           DONE --> gone, with its last reference
  *
- * References: one of the loop until the task is reaped, one for each handle, one for each pending done
- * callback. The struct lies on the task's own stack, which goes back to its pool with the last reference. */
+ * References: one of the loop until the task is reaped, one for each handle, one for each pending
+ * done callback. The struct lies on the task's own stack, which goes back to its pool with the last
+ * reference. */
 #include "base/alloc.h"
 #include "task/core.h"
 
@@ -51,7 +52,8 @@ static void count_in(struct scheduler *scheduler, co_task_t *task)
         scheduler->peak = loop->client_work;
 }
 
-/* Starts the task: at the end of the ready queue, or, when eager, at once and before the caller goes on. */
+/* Starts the task: at the end of the ready queue, or, when eager, at once and before the caller
+ * goes on. */
 static void start(co_task_t *task, bool eager)
 {
     loop_t *loop = task->loop;
@@ -65,7 +67,8 @@ static co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, co_fn *
                         unsigned references)
 {
     struct scheduler *scheduler = co__scheduler(loop);
-    struct stack *stack = scheduler ? co__stack(scheduler, options ? options->stack_size : 0) : NULL;
+    struct stack *stack =
+        scheduler ? co__stack(scheduler, options ? options->stack_size : 0) : NULL;
     if (!stack) {
         if (!scheduler)
             errno = ENOMEM;
@@ -87,8 +90,8 @@ static int check_spawn(loop_t *loop, co_fn *fn)
     return !fn ? EINVAL : !loop ? EPERM : loop__forked(loop) ? ECHILD : 0;
 }
 
-co_task_t *co_spawn_here(loop_t *loop, const co_spawn_options_t *options, const char *name, co_fn *fn, void *arg,
-                         const char *where)
+co_task_t *co_spawn_here(loop_t *loop, const co_spawn_options_t *options, const char *name,
+                         co_fn *fn, void *arg, const char *where)
 {
     loop = loop ? loop : loop_current();
     int error = check_spawn(loop, fn);
@@ -120,7 +123,7 @@ int co_go_here(const char *name, co_fn *fn, void *arg, const char *where)
     return 0;
 }
 
-/* --- The end --------------------------------------------------------------------------------------------- */
+/* --- The end ---------------------------------------------------------------------------------- */
 
 static void report_failure(co_task_t *task)
 {
@@ -182,7 +185,7 @@ void co_task_release(co_task_t *task)
 
 void co__drop_held(struct scheduler *scheduler)
 {
-    list_for_each(link, &scheduler->held) {
+    list_for_each (link, &scheduler->held) {
         co_task_t *task = container_of(link, co_task_t, link);
         if (co__failed(task) && !task->observed)
             report_failure(task);
@@ -190,7 +193,7 @@ void co__drop_held(struct scheduler *scheduler)
     }
 }
 
-/* --- Looking and cancelling ------------------------------------------------------------------------------ */
+/* --- Looking and cancelling ------------------------------------------------------------------- */
 
 co_task_t *co_self(void)
 {
@@ -230,7 +233,7 @@ uint64_t co_task_id(const co_task_t *task)
     return task->id;
 }
 
-/* --- Done callbacks -------------------------------------------------------------------------------------- */
+/* --- Done callbacks --------------------------------------------------------------------------- */
 
 struct callback {
     struct co__observer observer;
@@ -262,7 +265,8 @@ int co_task_add_done_callback(co_task_t *task, co_done_fn *fn, void *arg)
     struct callback *callback = coloop__zalloc(sizeof *callback);
     if (!callback)
         return -ENOMEM;
-    *callback = (struct callback){.observer.done = callback_done, .ready.run = callback_run, .fn = fn, .arg = arg};
+    *callback = (struct callback){
+        .observer.done = callback_done, .ready.run = callback_run, .fn = fn, .arg = arg};
     callback->task = co_task_retain(task);
     if (task->done) {
         task->observed = true;
@@ -273,7 +277,8 @@ int co_task_add_done_callback(co_task_t *task, co_done_fn *fn, void *arg)
     return 0;
 }
 
-static bool matches(const struct callback *callback, const co_task_t *task, co_done_fn *fn, void *arg)
+static bool matches(const struct callback *callback, const co_task_t *task, co_done_fn *fn,
+                    void *arg)
 {
     return callback->task == task && callback->fn == fn && callback->arg == arg;
 }
@@ -304,7 +309,8 @@ int co_task_remove_done_callback(co_task_t *task, co_done_fn *fn, void *arg)
 {
     int n = 0;
     co_task_retain(task); /* the last callback may hold the last reference */
-    for (struct coloop__link *link = task->observers.head.next, *next; link != &task->observers.head; link = next) {
+    for (struct coloop__link *link = task->observers.head.next, *next;
+         link != &task->observers.head; link = next) {
         struct co__observer *observer = container_of(link, struct co__observer, link);
         next = link->next;
         struct callback *callback = container_of(observer, struct callback, observer);
@@ -315,7 +321,8 @@ int co_task_remove_done_callback(co_task_t *task, co_done_fn *fn, void *arg)
         n++;
     }
     if (task->done)
-        n += remove_ready(&task->loop->batch, task, fn, arg) + remove_ready(&task->loop->ready, task, fn, arg);
+        n += remove_ready(&task->loop->batch, task, fn, arg) +
+             remove_ready(&task->loop->ready, task, fn, arg);
     co_task_release(task);
     return n;
 }
