@@ -380,7 +380,7 @@ static void close_with(co_serve_fn *handler, int64_t grace_ms, int clients)
     for (int i = 0; i < 5; i++)
         loop_run_once(loop, 0);
     assert_int_equal(site.served, clients);
-    assert_int_equal(close_loop(loop), clients + 1);
+    assert_in_range(close_loop(loop), clients + 1, 2 * clients + 1); /* handlers may start tasks meanwhile */
     close(site.listener);
     for (int i = 0; i < clients; i++)
         close(fds[i]);

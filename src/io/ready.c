@@ -112,7 +112,7 @@ int co_adopt(int fd)
         return -errno;
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC) < 0)
         return -errno;
-    return loop__fd_own(loop, fd, is_tcp(fd));
+    return loop__fd_adopt(loop, fd, is_tcp(fd));
 }
 
 int io__adopt_new(int fd, bool tcp)

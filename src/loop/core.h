@@ -183,6 +183,8 @@ void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait);
 /* Makes a non-blocking fd the loop's own. Whoever waited for the number waited for another file:
  * -EBADF. */
 int loop__fd_own(loop_t *loop, int fd, bool tcp);
+/* The same for an fd that may be in use already: who waits for it, or watches it, goes on. */
+int loop__fd_adopt(loop_t *loop, int fd, bool tcp);
 /* The fd is about to be closed: forgets it, and wakes its waiters with -EBADF. */
 void loop__fd_forget(loop_t *loop, int fd);
 /* Makes the selector's interest fit what is wanted of the fd. */

@@ -176,6 +176,13 @@ void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait)
     loop->fd_waits--;
 }
 
+static void make_own(struct loop__fd *entry, bool tcp)
+{
+    entry->own = true;
+    entry->tcp = tcp;
+    entry->ready = BOTH;
+}
+
 int loop__fd_own(loop_t *loop, int fd, bool tcp)
 {
     struct loop__fd *entry;
@@ -183,10 +190,20 @@ int loop__fd_own(loop_t *loop, int fd, bool tcp)
     if (rc < 0)
         return rc;
     loop__fd_forget(loop, fd);
-    entry->own = true;
-    entry->tcp = tcp;
-    entry->ready = BOTH;
+    make_own(entry, tcp);
     return 0;
+}
+
+int loop__fd_adopt(loop_t *loop, int fd, bool tcp)
+{
+    struct loop__fd *entry;
+    int rc = loop__fd_get(loop, fd, &entry);
+    if (rc < 0)
+        return rc;
+    if (!entry->registered || (loop->ops->check && loop->ops->check(loop->selector, fd) < 0))
+        return loop__fd_own(loop, fd, tcp);
+    make_own(entry, tcp);
+    return loop__fd_update(loop, fd, entry);
 }
 
 static void drop_watchers(loop_t *loop, struct loop__fd *entry)

@@ -1,5 +1,5 @@
-/* A great many parked coroutines, each with a guard: starts them, counts what they cost, wakes and finishes all.
- *     parked [N]     1,000,000 by default */
+/* A great many parked coroutines, each with a guard: starts them, counts what they cost, wakes and
+ * finishes all. parked [N]     1,000,000 by default */
 #include <coloop.h>
 
 #include <inttypes.h>
@@ -72,10 +72,10 @@ int main(int argc, char **argv)
     tables = status_bytes("VmPTE:") - tables;
     loop_stats_t stats;
     loop_stats(loop, &stats);
-    printf("%ld coroutines parked, %zu stacks without a guard, %zu mappings\n", started, stats.stacks_unguarded,
-           count_mappings());
-    printf("resident                 %8.0f bytes a coroutine, page tables %.0f\n", memory / (double)started,
-           tables / (double)started);
+    printf("%ld coroutines parked, %zu stacks without a guard, %zu mappings\n", started,
+           stats.stacks_unguarded, count_mappings());
+    printf("resident                 %8.0f bytes a coroutine, page tables %.0f\n",
+           memory / (double)started, tables / (double)started);
     double t2 = seconds();
     for (long i = 0; i < started; i++)
         co_task_cancel(tasks[i]);
