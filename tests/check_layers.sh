@@ -14,7 +14,8 @@ BEGIN {
     for (i = 1; i <= n; i++) rank[name[i]] = i
     # The layer that each public header belongs to.
     split("base base loop loop task task scope task error task group task future sync sync sync chan sync " \
-          "io io net io stream io signal os process os offload os debug debug", pair, " ")
+          "io io net io stream io signal os process os offload os debug debug " \
+          "testing debug", pair, " ")
     for (i = 1; i in pair; i += 2) public["coloop/" pair[i] ".h"] = pair[i + 1]
     public["coloop.h"] = name[n]
 }

@@ -1,4 +1,5 @@
-/* co_accept, co_connect and the sockets by address: TCP. test_unix.c has those in the file system. */
+/* co_accept, co_connect and the sockets by address: TCP. test_unix.c has those in the file system.
+ */
 #include "support.h"
 
 #include <arpa/inet.h>
@@ -34,7 +35,8 @@ static void meet(const char *host, int listener, int fds[2])
     fds[0] = co_accept(listener, (struct sockaddr *)&peer, &length);
     CHECK(fds[0] >= 0);
     CHECK(length == sizeof(struct sockaddr_in) || length == sizeof(struct sockaddr_in6));
-    CHECK_INT(ntohs(((struct sockaddr_in *)&peer)->sin_port), co_port(fds[1])); /* at one place in both */
+    CHECK_INT(ntohs(((struct sockaddr_in *)&peer)->sin_port),
+              co_port(fds[1])); /* at one place in both */
 }
 
 static void check_conversation(int fds[2])
@@ -108,7 +110,8 @@ static void listening_needs_no_coroutine(void **state)
 
 static int wrong_addresses(void *arg)
 {
-    static const char *const hosts[] = {"localhost", "", "1.2.3", "1.2.3.4.5", "::1%lo", "127.0.0.1 ", "[::1]", ":::"};
+    static const char *const hosts[] = {"localhost", "",           "1.2.3", "1.2.3.4.5",
+                                        "::1%lo",    "127.0.0.1 ", "[::1]", ":::"};
     (void)arg;
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
         CHECK_INT(co_tcp_listen(hosts[i], 0, 0), -EINVAL);
@@ -238,7 +241,8 @@ static void foreign_sockets_accept_and_connect_in_either_mode(void **state)
 
 static int connect_datagram(void *arg)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(9)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(9)};
     int fd = socket(AF_INET, SOCK_DGRAM, 0);
     (void)arg;
     CHECK_INT(co_adopt(fd), 0);
@@ -353,7 +357,8 @@ static void several_acceptors_share_a_listener(void **state)
 
 static int accept_without_fds(void *arg)
 {
-    int listener = co_tcp_listen("127.0.0.1", 0, 0), client = co_tcp_connect("127.0.0.1", co_port(listener));
+    int listener = co_tcp_listen("127.0.0.1", 0, 0),
+        client = co_tcp_connect("127.0.0.1", co_port(listener));
     struct rlimit limit;
     (void)arg;
     CHECK(client >= 0);

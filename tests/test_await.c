@@ -1,5 +1,5 @@
-/* Waiting for one task: results, cycles, what a cancelled or late waiter does to the task it waits for, and the
- * message of a failure on its way. */
+/* Waiting for one task: results, cycles, what a cancelled or late waiter does to the task,
+ * and the message of a failure on its way. */
 #include "support.h"
 
 #include <stdio.h>

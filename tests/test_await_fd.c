@@ -64,7 +64,8 @@ static void run_own_and_foreign(co_fn *fn)
     assert_int_equal(run_task(fn, (&(bool){true})), 0);
 }
 
-/* --- What it returns ------------------------------------------------------------------------------------- */
+/* --- What it returns
+ * ------------------------------------------------------------------------------------- */
 
 static int ready_ones(void *arg)
 {
@@ -160,7 +161,8 @@ static void others_may_read_the_fd_themselves(void **state)
     run_own_and_foreign(converse);
 }
 
-/* --- Kinds of fds ---------------------------------------------------------------------------------------- */
+/* --- Kinds of fds
+ * ---------------------------------------------------------------------------------------- */
 
 static int eventfd_wakes(void *arg)
 {
@@ -211,10 +213,9 @@ static void a_timerfd_wakes_again_and_again(void **state)
 
 static int signalfd_and_epoll(void *arg)
 {
-    sigset_t set, before;
+    sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR2);
-    sigprocmask(SIG_BLOCK, &set, &before);
     int fd = signalfd(-1, &set, SFD_CLOEXEC), inner = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN};
     struct signalfd_siginfo info;
@@ -229,7 +230,6 @@ static int signalfd_and_epoll(void *arg)
     CHECK_INT(co_await_task(task), 0);
     CHECK_INT(co_read(fd, &info, sizeof info), sizeof info);
     CHECK_INT(info.ssi_signo, SIGUSR2);
-    sigprocmask(SIG_SETMASK, &before, NULL);
     CHECK_INT(close(inner), 0);
     return co_close(fd);
 }
@@ -237,10 +237,17 @@ static int signalfd_and_epoll(void *arg)
 static void a_signalfd_inside_a_foreign_epoll_wakes(void **state)
 {
     (void)state;
+    sigset_t set, before; /* the mask belongs to the thread: not to be changed inside a coroutine */
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &set, &before);
     run_own_and_foreign(signalfd_and_epoll);
+    sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
-/* --- Many ------------------------------------------------------------------------------------------------ */
+/* --- Many
+ * ------------------------------------------------------------------------------------------------
+ */
 
 enum { MANY = 1000 };
 
@@ -353,7 +360,8 @@ static void cancelled_waiters_leave_the_others_waiting(void **state)
     }
 }
 
-/* --- Beside callbacks ------------------------------------------------------------------------------------ */
+/* --- Beside callbacks
+ * ------------------------------------------------------------------------------------ */
 
 static void take_byte(void *arg)
 {
@@ -366,7 +374,8 @@ static int beside_callback(void *arg)
     int fds[2];
     open_pair(fds, *(bool *)arg);
     fill(fds[0]);
-    struct waiter writer = {.fd = fds[0], .events = CO_WRITE}, reader = {.fd = fds[0], .events = CO_READ};
+    struct waiter writer = {.fd = fds[0], .events = CO_WRITE},
+                  reader = {.fd = fds[0], .events = CO_READ};
     co_task_t *tasks[2] = {co_spawn(await_one, &writer), NULL};
     co_yield_now();
     CHECK_INT(loop_add_reader(loop_current(), fds[0], take_byte, &fds[0]), 0);
@@ -396,7 +405,8 @@ static void tasks_and_callbacks_share_an_fd(void **state)
     }
 }
 
-/* --- Adopting -------------------------------------------------------------------------------------------- */
+/* --- Adopting
+ * -------------------------------------------------------------------------------------------- */
 
 static int adopt_while_waited_for(void *arg)
 {
@@ -444,12 +454,14 @@ static void adopting_a_watched_fd_keeps_its_callback(void **state)
     }
 }
 
-/* --- Errors ---------------------------------------------------------------------------------------------- */
+/* --- Errors
+ * ---------------------------------------------------------------------------------------------- */
 
 static int await_pair(void *arg)
 {
     int *fds = arg;
-    struct waiter waiters[2] = {{.fd = fds[0], .events = CO_READ}, {.fd = fds[1], .events = CO_READ}};
+    struct waiter waiters[2] = {{.fd = fds[0], .events = CO_READ},
+                                {.fd = fds[1], .events = CO_READ}};
     int rc = co_gather(co_spawn(await_one, &waiters[0]), co_spawn(await_one, &waiters[1]));
     return rc;
 }

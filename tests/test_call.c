@@ -1,4 +1,4 @@
-/* Scheduled calls: their order, and handles moved and cancelled in every state and from everywhere. */
+/* Scheduled calls: their order; handles moved and cancelled in every state and from everywhere. */
 #include "support.h"
 
 static loop_t *loop;

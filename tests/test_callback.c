@@ -1,4 +1,4 @@
-/* Done callbacks: when they are called, in what order, how they are removed, and what they may do. */
+/* Done callbacks: when and in what order they are called, how removed, and what they may do. */
 #include "support.h"
 
 static int return_5(void *arg)

@@ -1,4 +1,5 @@
-/* Cancelling tasks at every stage of their life, in every kind of call, and in the same moment as what they wait for. */
+/* Cancelling tasks at every stage of their life, in every kind of call, and in the same moment as
+ * what they wait for. */
 #include "support.h"
 
 #include <netinet/in.h>
@@ -170,9 +171,9 @@ static ssize_t call_wait(void)
 
 typedef ssize_t call_fn(void);
 static call_fn *const calls[] = {
-    call_sleep, call_sleep_for_ever, call_sleep_ns, call_sleep_until, call_await_fd, call_read,
-    call_recv,  call_write,          call_await,    call_wait_for,    call_gather,   call_gather_all,
-    call_wait,  call_accept,
+    call_sleep,      call_sleep_for_ever, call_sleep_ns, call_sleep_until, call_await_fd,
+    call_read,       call_recv,           call_write,    call_await,       call_wait_for,
+    call_gather_all, call_gather,         call_wait,     call_accept,
 };
 enum { CALLS = sizeof calls / sizeof *calls };
 

@@ -460,9 +460,10 @@ static __attribute__((noinline)) int write_out_of_bounds(void *arg)
     return byte[0];
 }
 
+static char said[16384]; /* by the child */
+
 static bool child_says(int input, const char *text)
 {
-    static char said[16384];
     size_t used = 0;
     for (ssize_t n; (n = read(input, said + used, sizeof said - 1 - used)) > 0;)
         used += (size_t)n;
@@ -490,7 +491,48 @@ static void an_overflow_of_a_frame_on_a_coroutines_stack_is_found(void **state)
     close(ends[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(found);
+    assert_non_null(strstr(said, "is located in stack of thread")); /* so its bounds are known */
     assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static __attribute__((noinline)) void abandon_frames(struct own *own, int depth)
+{
+    char frame[100];
+    char *used = frame;
+    HIDE(used);
+    if (depth)
+        abandon_frames(own, depth - 1);
+    else
+        pause_here(own);
+    HIDE(used);
+}
+
+static void abandon(struct own *own)
+{
+    abandon_frames(own, 20);
+}
+
+static void fill_a_frame(struct own *own)
+{
+    char frame[12000], *used = frame;
+    HIDE(used);
+    memset(used, own != NULL, sizeof frame);
+    HIDE(used);
+}
+
+static void abandoned_frames_do_not_matter_later(void **state)
+{
+    (void)state;
+    struct stack_pool pool = new_pool();
+    for (int i = 0; i < 3; i++) {
+        struct own *own = get_own(&pool, abandon);
+        go(own);
+        coloop__stack_put(&own->stack, true);
+        own = get_own(&pool, fill_a_frame);
+        go(own);
+        coloop__stack_put(&own->stack, false);
+    }
+    coloop__stack_pool_free(&pool);
 }
 
 static void throw_it(int error)
@@ -564,6 +606,7 @@ int main(void)
         cmocka_unit_test(signals_may_come_between_any_two_instructions),
         cmocka_unit_test(each_thread_switches_for_itself),
         cmocka_unit_test(an_overflow_of_a_frame_on_a_coroutines_stack_is_found),
+        cmocka_unit_test(abandoned_frames_do_not_matter_later),
         cmocka_unit_test(frames_that_were_left_by_a_throw_do_not_matter_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

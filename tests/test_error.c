@@ -327,7 +327,8 @@ static void thrown_out_of_a_task_it_reaches_who_awaits_it(void **state)
 static int spawn_throwers(void *arg)
 {
     for (int i = 0; i < 300; i++) {
-        CHECK_INT(co_await_task(co_spawn(i % 3 ? throw_something : return_arg, arg)), i % 3 ? -EIO : 0);
+        int rc = co_await_task(co_spawn(i % 3 ? throw_something : return_arg, arg));
+        CHECK_INT(rc, i % 3 ? -EIO : 0);
     }
     return 0;
 }

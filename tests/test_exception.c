@@ -7,7 +7,7 @@
 
 static loop_t *loop;
 
-/* Runs fn in a child whose stderr is a pipe. Returns its wait status; what it wrote is in `output`. */
+/* Runs fn in a child whose stderr is a pipe, into `output`. Returns its wait status. */
 static char output[4096];
 
 static int run_in_child(void (*fn)(void))
@@ -102,7 +102,8 @@ static void the_default_handler_reports_a_deadlock(void **state)
 static void report_with_gaps(void)
 {
     open_in_child();
-    loop_exception_t warning = {.message = "only a warning"}, failure = {"it broke", -EIO, "place.c:7", NULL};
+    loop_exception_t warning = {.message = "only a warning"};
+    loop_exception_t failure = {"it broke", -EIO, "place.c:7", NULL};
     loop_default_exception_handler(loop, &warning);
     loop_call_exception_handler(loop, &failure);
     loop_close(loop);
@@ -251,7 +252,7 @@ static int fail_late(void *arg)
     return rc ? rc : -EIO;
 }
 
-static void a_failure_is_reported_when_the_task_ends_or_when_its_handle_is_dropped_unread(void **state)
+static void a_failure_is_reported_at_the_end_or_when_the_handle_is_dropped_unread(void **state)
 {
     (void)state;
     setup();
@@ -379,7 +380,7 @@ int main(void)
         cmocka_unit_test(a_handler_gets_loop_task_error_message_and_its_argument),
         cmocka_unit_test(calling_the_handler_hands_the_exception_on_as_it_is),
         cmocka_unit_test(called_from_a_coroutine_the_handler_still_runs_outside_any),
-        cmocka_unit_test(a_failure_is_reported_when_the_task_ends_or_when_its_handle_is_dropped_unread),
+        cmocka_unit_test(a_failure_is_reported_at_the_end_or_when_the_handle_is_dropped_unread),
         cmocka_unit_test(a_handler_may_use_the_loop_and_replace_itself),
         cmocka_unit_test(a_handler_may_keep_the_task),
         cmocka_unit_test(handlers_of_two_loops_are_apart),

@@ -1,4 +1,4 @@
-/* Fairness: nobody starves the others, neither by calls that never wait, nor by ignoring a cancellation. */
+/* Fairness: nobody starves others, be it by calls that never wait or by ignoring a cancellation. */
 #include "support.h"
 
 enum { BOUND = 1000 }; /* calls that nobody may make without giving way */

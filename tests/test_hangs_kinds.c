@@ -1,5 +1,6 @@
-/* Readiness that is easy to miss: ends of file that show only as a hang-up, bytes and FIN together, urgent data,
- * several waiters on one fd, one fd in several loops, duplicates, forks, and files no selector takes. */
+/* Readiness that is easy to miss: ends of file that show only as a hang-up, bytes and FIN together,
+ * urgent data, several waiters on one fd, one fd in several loops, duplicates, forks, and files no
+ * selector takes. */
 #include "support.h"
 
 #include <arpa/inet.h>
@@ -133,9 +134,7 @@ static int read_to_end(int fd, size_t *total)
 {
     char buffer[64];
     ssize_t n = 0;
-    co_timeout(GUARD_MS)
-        while ((n = co_read(fd, buffer, sizeof buffer)) > 0)
-            *total += (size_t)n;
+    co_timeout(GUARD_MS) while ((n = co_read(fd, buffer, sizeof buffer)) > 0) *total += (size_t)n;
     return (int)n;
 }
 
@@ -248,9 +247,9 @@ static int receive_urgent_byte(void *arg)
         CHECK_INT(send(fds[1], "!", 1, MSG_OOB), 1);
         co_timeout(GUARD_MS) rc = (int)co_read(fds[0], bytes, sizeof bytes);
         CHECK_INT(rc, 3);
-        co_timeout(GUARD_MS)
-            while ((rc = (int)co_recv(fds[0], bytes, 1, MSG_OOB)) == -EINVAL && co_sleep(1) == 0)
-                ; /* it may come later than the bytes before it */
+        co_timeout(GUARD_MS) while ((rc = (int)co_recv(fds[0], bytes, 1, MSG_OOB)) == -EINVAL &&
+                                    co_sleep(1) ==
+                                        0); /* it may come later than the bytes before it */
         CHECK_INT(rc, 1);
         CHECK_INT(bytes[0], '!');
         co_timeout(5) rc = (int)co_read(fds[0], bytes, 1);
@@ -364,7 +363,8 @@ static void several_readers_get_a_byte_each(void **state)
     }
 }
 
-/* The one that is woken first takes the byte and cancels the other, which is ready but has not run. */
+/* The one that is woken first takes the byte and cancels the other, which is ready but has not run.
+ */
 struct rivals {
     int fd;
     co_task_t *second;

@@ -1,4 +1,5 @@
-/* Files that are shared: one fd in two loops, duplicates, forked children; and files that no selector takes. */
+/* Files that are shared: one fd in two loops, duplicates, forked children; and files that no
+ * selector takes. */
 #include "support.h"
 
 #include <fcntl.h>
@@ -245,7 +246,8 @@ static void a_cancelled_task_does_not_touch_a_regular_file(void **state)
 
 /* --- Forked children -------------------------------------------------------------------------- */
 
-/* A child that keeps every file open until it is told to go; the parent closes and reuses the number. */
+/* A child that keeps every file open until it is told to go; the parent closes and reuses the
+ * number. */
 static pid_t fork_holder(int go[2])
 {
     make_pipe(go);
@@ -273,7 +275,8 @@ static int close_while_child_holds(void *arg)
     CHECK_INT(co_close(fds[0]), 0);
     CHECK_INT(co_await_task(task), 0);
     CHECK_INT(waiter.result, -EBADF);
-    CHECK_INT(write(fds[1], "old", 3), 3); /* the child's copy is readable now, and still registered */
+    CHECK_INT(write(fds[1], "old", 3),
+              3); /* the child's copy is readable now, and still registered */
     int young[2];
     open_pair(young, own);
     next.fd = young[0];

@@ -223,7 +223,7 @@ static void tasks_waiting_for_fds_beside_a_watcher_are_cancelled(void **state)
     close(fds[1]);
 }
 
-/* A task that needs the answer of a thread before it can go: the hold makes loop_close wait for it. */
+/* A task that needs the answer of a thread before it can go: loop_close waits for the hold. */
 static co_scope_t waiting;
 
 static void answer(void *arg)

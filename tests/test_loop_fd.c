@@ -1,4 +1,4 @@
-/* The loop inside a foreign poll loop: one fd tells of everything, loses nothing and does not spin. */
+/* The loop inside a foreign one: one fd tells of everything, loses nothing and does not spin. */
 #include "support.h"
 
 #include <poll.h>

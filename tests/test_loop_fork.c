@@ -1,4 +1,4 @@
-/* A loop in a forked child: it refuses to run, can be closed without harm to the parent, and is replaced. */
+/* A loop in a forked child refuses to run, is closed without harm to the parent, and replaced. */
 #include "support.h"
 
 #include <signal.h>
@@ -6,7 +6,7 @@
 
 static loop_t *loop;
 
-/* Runs fn in a child and returns its result, 0 to 99. A child that hangs is killed by SIGALRM: -1. */
+/* Runs fn in a child and returns its result, 0 to 99; -1 if it was killed, as in a hang. */
 static int in_child(int (*fn)(void))
 {
     int status;
@@ -182,7 +182,7 @@ static int child_signals_itself(void)
     return action.sa_handler == SIG_IGN ? 0 : 2;
 }
 
-static void the_child_gets_the_signal_disposition_back_and_the_parent_keeps_its_handler(void **state)
+static void the_child_gets_the_disposition_back_and_the_parent_keeps_its_handler(void **state)
 {
     (void)state;
     signal(SIGUSR1, SIG_IGN);
@@ -230,7 +230,9 @@ static void a_child_forked_in_a_callback_or_a_task_can_run_a_loop_of_its_own(voi
 
 static int child_gets_echild_inside_a_run(void)
 {
-    return loop_run(loop) == -ECHILD && loop_run_once(loop, 0) == -ECHILD && loop_close(loop) == -EBUSY ? 0 : 1;
+    if (loop_run(loop) != -ECHILD || loop_run_once(loop, 0) != -ECHILD)
+        return 1;
+    return loop_close(loop) == -EBUSY ? 0 : 2;
 }
 
 static void fork_and_run(void *arg)
@@ -277,7 +279,7 @@ int main(void)
         cmocka_unit_test(the_child_of_an_idle_loop_gets_echild),
         cmocka_unit_test(the_child_closes_the_loop_and_makes_its_own),
         cmocka_unit_test(a_close_in_the_child_does_not_disturb_the_parent),
-        cmocka_unit_test(the_child_gets_the_signal_disposition_back_and_the_parent_keeps_its_handler),
+        cmocka_unit_test(the_child_gets_the_disposition_back_and_the_parent_keeps_its_handler),
         cmocka_unit_test(a_child_forked_in_a_callback_or_a_task_can_run_a_loop_of_its_own),
         cmocka_unit_test(a_child_forked_inside_a_run_gets_echild_and_cannot_close),
         cmocka_unit_test(a_child_can_be_the_parent_of_another),

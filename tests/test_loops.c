@@ -1,4 +1,4 @@
-/* Several loops: one inside the other, in turns, in threads; which one is current. And one that is stuck. */
+/* Several loops: inside each other, in turns, in threads; which is current; one that is stuck. */
 #include "support.h"
 
 #include <pthread.h>
@@ -210,7 +210,7 @@ static void stuck_tasks_are_reported_with_what_they_wait_for_and_where(void **st
     assert_int_equal(reports(), 1);
     assert_non_null(strstr(reported(), "wait_for_ever"));
     assert_non_null(strstr(reported(), "co_sleep"));
-    assert_non_null(strstr(reported(), "test_loop.c:"));
+    assert_non_null(strstr(reported(), "test_loops.c:"));
     assert_int_equal(loop_run(loop), -EDEADLK);
     assert_int_equal(reports(), 2);
     co_task_release(task);

@@ -1,4 +1,4 @@
-/* Failures that nobody took: what is reported to the exception handler, exactly when, and what is not.
+/* Failures that nobody took: what is reported, exactly when, and what is not.
  * The handler here writes "!" and the code into the trace. */
 #include "support.h"
 
@@ -10,10 +10,10 @@ static bool reported_inside_a_task, reported_with_place;
 static void trace_report(loop_t *loop, const loop_exception_t *exception, void *arg)
 {
     (void)loop, (void)arg;
-    trace("!%s", exception->error == -EIO ? "EIO" : exception->error == -ECANCELED ? "ECANCELED" : "?");
+    trace("!%s", exception->error == -EIO ? "EIO" : "ECANCELED");
     reported_task = exception->task;
     reported_inside_a_task = co_self() != NULL;
-    reported_with_place = exception->where && strncmp(exception->where, __FILE__, sizeof __FILE__ - 1) == 0;
+    reported_with_place = exception->where && strstr(exception->where, __FILE__ ":");
 }
 
 static loop_t *open_tracing_loop(void)

@@ -53,7 +53,7 @@ static const char *caught_stderr(void)
 static void the_result_of_the_first_task_is_returned(void **state)
 {
     (void)state;
-    assert_int_equal(co_run(return_arg, (void *)1), 1); /* a sanitizer may remark on the first switch */
+    assert_int_equal(co_run(return_arg, (void *)1), 1); /* a sanitizer may speak once */
     catch_stderr();
     int five = co_run(return_arg, (void *)5), zero = co_run(return_arg, NULL);
     int failure = co_run(return_arg, (void *)-ENOENT);

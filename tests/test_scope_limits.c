@@ -6,7 +6,7 @@
 
 /* --- Misuse ----------------------------------------------------------------------------------- */
 
-/* What a forked child that runs fn as a task wrote to stderr before it aborted; fails if it did not abort. */
+/* What a forked child that runs fn as a task wrote to stderr before it aborted; it must abort. */
 static const char *last_words(co_fn *fn)
 {
     static char text[2048];
@@ -120,7 +120,7 @@ static void a_call_whose_deadline_cannot_be_set_says_so(void **state)
     assert_int_equal(run_task(sleep_without_memory, NULL), 10);
 }
 
-/* The inner scope needs no timer, the outer one does and gets none: later it must still be tried. */
+/* The inner scope needs no timer, the outer one does and gets none: it must be tried again. */
 static int sleep_in_two_scopes(void *arg)
 {
     (void)arg;
@@ -195,7 +195,7 @@ static void moving_the_deadline_of_a_parked_task_without_memory_wakes_it(void **
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* More timers than the loop has room for: each allocation fails once, and all is well in the end. */
+/* More timers than the loop has room for: an allocation fails, and all is well in the end. */
 static int sleep_a_little(void *arg)
 {
     (void)arg;

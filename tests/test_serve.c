@@ -74,7 +74,8 @@ static int echo(int fd, void *arg)
     (void)arg;
     site.served++;
     site.most = ++site.running > site.most ? site.running : site.most;
-    while ((n = co_read(fd, buffer, sizeof buffer)) > 0 && (n = co_write(fd, buffer, (size_t)n)) > 0)
+    while ((n = co_read(fd, buffer, sizeof buffer)) > 0 &&
+           (n = co_write(fd, buffer, (size_t)n)) > 0)
         ;
     site.running--;
     return (int)n;
@@ -259,7 +260,8 @@ static int serve_for_a_while(void *arg)
     co_task_cancel(server); /* the task of open_site is not the one of this test */
     CHECK_INT(co_await_task(server), -ECANCELED);
     fd = request(200);
-    co_timeout(500) {
+    co_timeout(500)
+    {
         co_timeout(100) rc = co_serve(site.listener, work, NULL, &site.options);
         CHECK_INT(rc, -ETIMEDOUT);
         CHECK_INT(co_yield_now(), 0); /* the outer one has time left */

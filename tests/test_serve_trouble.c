@@ -1,4 +1,5 @@
-/* co_serve when things go wrong: handlers that fail or throw, no fds, no memory, a loop that closes. */
+/* co_serve when things go wrong: handlers that fail or throw, no fds, no memory, a loop that
+ * closes. */
 #include "support.h"
 
 #include <stdio.h>
@@ -65,14 +66,22 @@ static int fail_as_told(int fd, void *arg)
         return -EPROTO;
     site.served++;
     switch (byte) {
-    case 'p': return -EPIPE;
-    case 'r': return -ECONNRESET;
-    case 'i': return -EIO;
-    case 'm': return co_fail(-EIO, "no luck with %d", site.served);
-    case 't': co_throw(-EIO, "thrown by %d", site.served);
-    case 'P': co_throw(-EPIPE, "thrown EPIPE");
-    case 'R': return co_fail(-ECONNRESET, "noted ECONNRESET");
-    default: return (int)co_write(fd, &byte, 1);
+    case 'p':
+        return -EPIPE;
+    case 'r':
+        return -ECONNRESET;
+    case 'i':
+        return -EIO;
+    case 'm':
+        return co_fail(-EIO, "no luck with %d", site.served);
+    case 't':
+        co_throw(-EIO, "thrown by %d", site.served);
+    case 'P':
+        co_throw(-EPIPE, "thrown EPIPE");
+    case 'R':
+        return co_fail(-ECONNRESET, "noted ECONNRESET");
+    default:
+        return (int)co_write(fd, &byte, 1);
     }
 }
 
@@ -233,7 +242,7 @@ static int run_short_of_fds(void *arg)
     loop_stats(loop_current(), &after);
     CHECK_INT(site.served, 0);
     CHECK(after.polls - before.polls < 200); /* it pauses */
-    if (arg) { /* cancelled in the pause */
+    if (arg) {                               /* cancelled in the pause */
         CHECK_INT(close_site(server), -ECANCELED);
         return 0;
     }
@@ -281,7 +290,8 @@ static void out_of_fds_the_server_can_be_cancelled(void **state)
 
 /* --- Out of memory ---------------------------------------------------------------------------- */
 
-/* The n-th allocation of server and clients fails: a client may be turned away, the server stays. */
+/* The n-th allocation of server and clients fails: a client may be turned away, the server stays.
+ */
 static int serve_through_failure(void *arg)
 {
     size_t *n = arg;
@@ -380,7 +390,8 @@ static void close_with(co_serve_fn *handler, int64_t grace_ms, int clients)
     for (int i = 0; i < 5; i++)
         loop_run_once(loop, 0);
     assert_int_equal(site.served, clients);
-    assert_in_range(close_loop(loop), clients + 1, 2 * clients + 1); /* handlers may start tasks meanwhile */
+    assert_in_range(close_loop(loop), clients + 1,
+                    2 * clients + 1); /* handlers may start tasks meanwhile */
     close(site.listener);
     for (int i = 0; i < clients; i++)
         close(fds[i]);

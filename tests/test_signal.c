@@ -260,7 +260,8 @@ static void loop_close_removes_the_handlers(void **state)
 static void what_cannot_be_handled_is_refused(void **state)
 {
     (void)state;
-    static const int refused[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, 0, -1, 65, 32, INT32_MAX, INT32_MIN};
+    static const int refused[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE,    SIGILL,
+                                  0,       -1,      65,      32,     INT32_MAX, INT32_MIN};
     loop = open_loop();
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         assert_int_equal(loop_add_signal_handler(loop, refused[i], say, "no"), -EINVAL);
@@ -369,7 +370,7 @@ static void ignore(void *arg)
     (void)arg;
 }
 
-/* A storm of signals while loops come and go: nobody may write to the wake fd of a loop that is closed. */
+/* Signals while loops come and go: nobody may write to the wake fd of a loop that is closed. */
 static void loops_come_and_go_in_a_storm_of_signals(void **state)
 {
     (void)state;
@@ -436,6 +437,18 @@ static void a_task_that_a_signal_may_wake_is_no_deadlock(void **state)
     finish("");
 }
 
+static void without_its_handler_a_stuck_task_is_a_deadlock_again(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    assert_int_equal(co_go(wait_for_ever, NULL), 0);
+    add(SIGUSR1, "no");
+    assert_int_equal(loop_remove_signal_handler(loop, SIGUSR1), 1);
+    assert_int_equal(loop_run(loop), -EDEADLK);
+    assert_int_equal(reports(), 1);
+    assert_int_equal(close_loop(loop), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +471,7 @@ int main(void)
         cmocka_unit_test(loops_come_and_go_in_a_storm_of_signals),
         cmocka_unit_test(the_sixty_fifth_loop_is_refused),
         cmocka_unit_test(a_task_that_a_signal_may_wake_is_no_deadlock),
+        cmocka_unit_test(without_its_handler_a_stuck_task_is_a_deadlock_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

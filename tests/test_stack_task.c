@@ -23,9 +23,11 @@ static int guard_unknown(void **state)
 
 static __attribute__((noinline)) size_t use_bytes(size_t n)
 {
-    volatile char frame[1024];
-    frame[0] = 1;
-    return n > sizeof frame ? frame[0] + use_bytes(n - sizeof frame) : 1;
+    char frame[1024];
+    volatile char *byte = frame;
+    __asm__ volatile("" : "+r"(byte)); /* or the compiler does without most of it */
+    *byte = 1;
+    return n > sizeof frame ? *byte + use_bytes(n - sizeof frame) : 1;
 }
 
 static int use_stack(void *arg)

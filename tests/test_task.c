@@ -1,5 +1,5 @@
-/* Tasks: spawning in all forms, eager ones, results, handles, names and ids, and what a caller gets for a
- * wrong call. */
+/* Tasks: spawning, results, handles, names and ids, and what a caller gets for a wrong call. Eager
+ * ones are in test_eager.c. */
 #include "support.h"
 
 #include <pthread.h>
@@ -15,14 +15,6 @@ static int say(void *word)
 static int return_arg(void *arg)
 {
     return (int)(intptr_t)arg;
-}
-
-static int say_twice(void *word)
-{
-    trace("%s1", (const char *)word);
-    CHECK_INT(co_yield_now(), 0);
-    trace("%s2", (const char *)word);
-    return 7;
 }
 
 /* --- Spawning --------------------------------------------------------------------------------- */
@@ -140,118 +132,6 @@ static void every_one_of_many_tasks_has_its_result(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Eager ------------------------------------------------------------------------------------ */
-
-static const co_spawn_options_t eager = {.eager = true};
-
-static int spawn_eagerly(void *arg)
-{
-    (void)arg;
-    CHECK_INT(co_go(say, "b"), 0);
-    trace("a1");
-    co_task_t *task = co_spawn_with(&eager, say_twice, "e");
-    trace("a2");
-    CHECK(!co_task_done(task));
-    CHECK_INT(co_await_task(task), 7);
-    trace("a3");
-    task = co_spawn_with(&eager, say, "f");
-    CHECK(co_task_done(task));
-    return co_await_task(task);
-}
-
-static void an_eager_task_runs_to_its_first_suspension_before_its_spawner_goes_on(void **state)
-{
-    (void)state;
-    assert_int_equal(run_task(spawn_eagerly, NULL), 0);
-    assert_string_equal(traced(), "a1 e1 a2 b e2 a3 f");
-}
-
-static int nest_eagerly(void *arg)
-{
-    intptr_t depth = (intptr_t)arg;
-    trace("down%d", (int)depth);
-    if (depth == 3)
-        return 3;
-    co_task_t *task = co_spawn_with(&eager, nest_eagerly, (void *)(depth + 1));
-    trace("up%d", (int)depth);
-    return co_await_task(task);
-}
-
-static void eager_tasks_nest(void **state)
-{
-    (void)state;
-    assert_int_equal(run_task(nest_eagerly, NULL), 3);
-    assert_string_equal(traced(), "down0 down1 down2 down3 up2 up1 up0");
-}
-
-static void call_eagerly(void *word)
-{
-    trace("begin");
-    co_task_release(co_spawn_with(&eager, say_twice, word));
-    trace("end");
-}
-
-static void an_eager_task_runs_inside_the_callback_that_spawns_it(void **state)
-{
-    (void)state;
-    loop_t *loop = open_loop();
-    assert_int_equal(loop_call_soon(loop, call_eagerly, "a", NULL), 0);
-    assert_int_equal(loop_call_soon(loop, call_eagerly, "b", NULL), 0);
-    assert_int_equal(loop_run(loop), 0);
-    assert_string_equal(traced(), "begin a1 end begin b1 end a2 b2");
-    assert_int_equal(close_loop(loop), 0);
-}
-
-static void nothing_else_runs_inside_a_callback_that_spawns_eagerly(void **state)
-{
-    (void)state;
-    loop_t *loop = open_loop();
-    assert_int_equal(loop_call_soon(loop, call_eagerly, "a", NULL), 0);
-    assert_int_equal(co_go(say, "other"), 0);
-    assert_int_equal(loop_run(loop), 0);
-    assert_string_equal(traced(), "begin a1 end other a2");
-    assert_int_equal(close_loop(loop), 0);
-}
-
-static int spawn_eagerly_inside(void *word)
-{
-    trace("t1");
-    co_task_release(co_spawn_with(&eager, say_twice, word));
-    trace("t2");
-    CHECK_INT(co_yield_now(), 0);
-    trace("t3");
-    return 0;
-}
-
-static void call_doubly_eagerly(void *word)
-{
-    trace("begin");
-    co_task_release(co_spawn_with(&eager, spawn_eagerly_inside, word));
-    trace("end");
-}
-
-static void eager_tasks_nest_inside_a_callback(void **state)
-{
-    (void)state;
-    loop_t *loop = open_loop();
-    assert_int_equal(loop_call_soon(loop, call_doubly_eagerly, "a", NULL), 0);
-    assert_int_equal(loop_run(loop), 0);
-    assert_string_equal(traced(), "begin t1 a1 t2 end a2 t3");
-    assert_int_equal(close_loop(loop), 0);
-}
-
-/* No loop runs yet that it could suspend into. */
-static void spawned_before_the_loop_runs_an_eager_task_waits_for_it(void **state)
-{
-    (void)state;
-    loop_t *loop = open_loop();
-    co_task_t *task = co_spawn_with(&eager, say_twice, "e");
-    assert_false(co_task_done(task));
-    assert_int_equal(loop_run_until(loop, task), 7);
-    assert_string_equal(traced(), "e1 e2");
-    assert_int_equal(close_loop(loop), 0);
-}
-
 /* --- Names, ids and who runs ------------------------------------------------------------------ */
 
 static void tasks_are_named_after_their_function_or_as_the_options_say(void **state)
@@ -260,10 +140,11 @@ static void tasks_are_named_after_their_function_or_as_the_options_say(void **st
     co_spawn_options_t named = {.name = "worker 3"};
     loop_t *loop = open_loop();
     co_task_t *plain = loop_spawn(loop, say, "a"), *other = co_spawn_with(&named, say, "b");
-    co_task_t *unnamed = co_spawn_with(&eager, say_twice, "c");
+    co_spawn_options_t no_name = {.stack_size = 1};
+    co_task_t *unnamed = co_spawn_with(&no_name, say, "c");
     assert_string_equal(co_task_name(plain), "say");
     assert_ptr_equal(co_task_name(other), named.name);
-    assert_string_equal(co_task_name(unnamed), "say_twice");
+    assert_string_equal(co_task_name(unnamed), "say");
     assert_int_equal(loop_run(loop), 0);
     assert_string_equal(co_task_name(plain), "say");
     co_task_release(plain);
@@ -364,7 +245,7 @@ static void retaining_and_releasing_null_does_nothing(void **state)
     co_task_release(NULL);
 }
 
-/* What a forked child that runs fn wrote to stderr before it aborted; fails the test if it did not abort. */
+/* What a forked child that runs fn wrote to stderr before it aborted; it must abort. */
 static const char *last_words(void (*fn)(void))
 {
     static char text[2048];
@@ -540,12 +421,6 @@ int main(void)
         cmocka_unit_test(a_callback_may_spawn),
         cmocka_unit_test(a_task_may_have_a_stack_of_its_own_size),
         cmocka_unit_test(every_one_of_many_tasks_has_its_result),
-        cmocka_unit_test(an_eager_task_runs_to_its_first_suspension_before_its_spawner_goes_on),
-        cmocka_unit_test(eager_tasks_nest),
-        cmocka_unit_test(an_eager_task_runs_inside_the_callback_that_spawns_it),
-        cmocka_unit_test(nothing_else_runs_inside_a_callback_that_spawns_eagerly),
-        cmocka_unit_test(eager_tasks_nest_inside_a_callback),
-        cmocka_unit_test(spawned_before_the_loop_runs_an_eager_task_waits_for_it),
         cmocka_unit_test(tasks_are_named_after_their_function_or_as_the_options_say),
         cmocka_unit_test(ids_count_from_1_in_each_loop),
         cmocka_unit_test(self_is_the_running_task_and_nothing_outside),

@@ -1,10 +1,10 @@
-/* Other threads: calls they post, loops they wake and stop. Threads only count; the main thread asserts. */
+/* Other threads: what they post, and how they wake and stop loops. Only the main thread asserts. */
 #include "support.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { THREADS = 8, POSTS = 2000 };
+enum { THREADS = 8, POSTS = 2000, PINGS = 50, STOPS = 30 };
 
 static loop_t *loop;
 
@@ -87,7 +87,7 @@ static void posts_reach_a_loop_of_virtual_time_that_waits(void **state)
     finish();
 }
 
-/* The thread posts the next call only after the last one has run, so that the loop blocks in between. */
+/* The thread posts a call only after the last one has run, so that the loop blocks in between. */
 static atomic_int answered;
 
 static void answer(void *arg)
@@ -98,7 +98,7 @@ static void answer(void *arg)
 
 static void *ping(void *arg)
 {
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < PINGS; i++) {
         if (loop_call_soon_threadsafe(arg, answer, NULL) != 0)
             return arg;
         while (atomic_load(&answered) != i + 1)
@@ -119,14 +119,14 @@ static void each_post_wakes_a_loop_that_blocks(void **state)
     assert_int_equal(loop_run(loop), 0);
     pthread_join(thread, &failed);
     assert_null(failed);
-    assert_int_equal(atomic_load(&answered), 200);
+    assert_int_equal(atomic_load(&answered), PINGS);
     finish();
 }
 
 static int yield_until_answered(void *arg)
 {
     (void)arg;
-    while (atomic_load(&answered) < 200 && co_yield_now() == 0)
+    while (atomic_load(&answered) < PINGS && co_yield_now() == 0)
         ;
     return atomic_load(&answered);
 }
@@ -140,7 +140,7 @@ static void posts_get_through_while_the_loop_is_busy(void **state)
     loop_hold(loop);
     atomic_store(&answered, 0);
     assert_int_equal(pthread_create(&thread, NULL, ping, loop), 0);
-    assert_int_equal(loop_run_until(loop, loop_spawn(loop, yield_until_answered, NULL)), 200);
+    assert_int_equal(loop_run_until(loop, loop_spawn(loop, yield_until_answered, NULL)), PINGS);
     assert_int_equal(loop_run(loop), 0);
     pthread_join(thread, &failed);
     assert_null(failed);
@@ -244,7 +244,7 @@ static atomic_int runs;
 
 static void *stop_again_and_again(void *arg)
 {
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < STOPS; i++) {
         int seen = atomic_load(&runs);
         loop_stop(arg);
         while (atomic_load(&runs) == seen)
@@ -261,7 +261,7 @@ static void a_thread_stops_a_blocking_loop_again_and_again(void **state)
     loop_hold(loop);
     atomic_store(&runs, 0);
     assert_int_equal(pthread_create(&thread, NULL, stop_again_and_again, loop), 0);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < STOPS; i++) {
         assert_int_equal(loop_run(loop), 1);
         atomic_fetch_add(&runs, 1);
     }

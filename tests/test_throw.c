@@ -1,4 +1,4 @@
-/* Throws where they are most delicate: outside coroutines, and from tasks that are ended by force. */
+/* Throws where they are delicate: outside coroutines, and from tasks that are ended by force. */
 #include "support.h"
 
 #include <signal.h>
@@ -62,7 +62,7 @@ static void a_task_in_a_loop_that_runs_in_a_try_is_on_its_own(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* Runs fn in a forked child that has 10 seconds, and returns the status; what it wrote to stderr is in `words`. */
+/* Runs fn in a forked child that has 10 seconds, and returns its status; `words` is its stderr. */
 static char words[2048];
 
 static int run_in_child(int (*fn)(void))

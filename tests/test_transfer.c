@@ -28,7 +28,9 @@ static void open_stream(int fds[2], int kind)
     if (kind & PIPE)
         CHECK_INT(pipe2(fds, flags | O_CLOEXEC), 0);
     else
-        CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | (flags ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, 0, fds), 0);
+        CHECK_INT(
+            socketpair(AF_UNIX, SOCK_STREAM | (flags ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, 0, fds),
+            0);
     for (int i = 0; i < 2 && kind & OWN; i++)
         CHECK_INT(co_adopt(fds[i]), 0);
 }
@@ -55,14 +57,22 @@ struct flow {
 
 static ssize_t write_by(int call, int fd, unsigned char *data, size_t size)
 {
-    struct iovec iov[4] = {{data, 0}, {data, size / 3}, {data + size / 3, 1}, {data + size / 3 + 1, size - size / 3 - 1}};
+    struct iovec iov[4] = {{data, 0},
+                           {data, size / 3},
+                           {data + size / 3, 1},
+                           {data + size / 3 + 1, size - size / 3 - 1}};
     struct msghdr message = {.msg_iov = iov, .msg_iovlen = 4};
     switch (call) {
-    case 0: return co_write(fd, data, size);
-    case 1: return co_writev(fd, iov, 4);
-    case 2: return co_send(fd, data, size, 0);
-    case 3: return co_sendto(fd, data, size, 0, NULL, 0);
-    default: return co_sendmsg(fd, &message, 0);
+    case 0:
+        return co_write(fd, data, size);
+    case 1:
+        return co_writev(fd, iov, 4);
+    case 2:
+        return co_send(fd, data, size, 0);
+    case 3:
+        return co_sendto(fd, data, size, 0, NULL, 0);
+    default:
+        return co_sendmsg(fd, &message, 0);
     }
 }
 
@@ -71,11 +81,16 @@ static ssize_t read_by(int call, int fd, unsigned char *data, size_t size)
     struct iovec iov[2] = {{data, size / 2}, {data + size / 2, size - size / 2}};
     struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
     switch (call) {
-    case 0: return co_read(fd, data, size);
-    case 1: return co_readv(fd, iov, 2);
-    case 2: return co_recv(fd, data, size, 0);
-    case 3: return co_recvfrom(fd, data, size, 0, NULL, NULL);
-    default: return co_recvmsg(fd, &message, 0);
+    case 0:
+        return co_read(fd, data, size);
+    case 1:
+        return co_readv(fd, iov, 2);
+    case 2:
+        return co_recv(fd, data, size, 0);
+    case 3:
+        return co_recvfrom(fd, data, size, 0, NULL, NULL);
+    default:
+        return co_recvmsg(fd, &message, 0);
     }
 }
 
@@ -94,7 +109,10 @@ static int read_big(void *arg)
     ssize_t n = 1;
     for (size_t step = 1; n > 0; step = step * 3 % 65537) {
         size_t room = BIG - flow->done;
-        n = read_by(flow->call, flow->fd, received + flow->done, step < room ? step : room ? room : 1);
+        n = read_by(flow->call, flow->fd, received + flow->done,
+                    step < room ? step
+                    : room      ? room
+                                : 1);
         flow->done += n > 0 ? (size_t)n : 0;
         if (step % 16 == 1)
             co_sleep(1);
@@ -190,7 +208,8 @@ static void count_signal(int signo)
     caught++;
 }
 
-/* With the default disposition a SIGPIPE would end the child; with a handler or a mask it would show. */
+/* With the default disposition a SIGPIPE would end the child; with a handler or a mask it would
+ * show. */
 static int write_in_child(void)
 {
     signal(SIGPIPE, SIG_DFL);
@@ -239,7 +258,8 @@ static int write_too_much(void *arg)
     ssize_t n = 0, more = 0;
     make_pattern();
     open_stream(fds, *(int *)arg);
-    co_timeout(50) {
+    co_timeout(50)
+    {
         n = co_write(fds[1], pattern, BIG);
         more = co_write(fds[1], pattern, BIG);
     }

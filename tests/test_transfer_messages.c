@@ -20,7 +20,8 @@ static void open_udp(int fds[2], struct sockaddr_in addresses[2])
 {
     for (int i = 0; i < 2; i++) {
         socklen_t length = sizeof addresses[i];
-        addresses[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        addresses[i] =
+            (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         fds[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* blocking */
         CHECK_INT(bind(fds[i], (struct sockaddr *)&addresses[i], length), 0);
         CHECK_INT(getsockname(fds[i], (struct sockaddr *)&addresses[i], &length), 0);
@@ -35,12 +36,22 @@ static int drain_datagrams(int fd, int count)
         ssize_t n = 0;
         struct iovec iov = {buffer, sizeof buffer};
         struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-        co_timeout(GUARD_MS) switch (i % 5) {
-        case 0: n = co_read(fd, buffer, sizeof buffer); break;
-        case 1: n = co_recv(fd, buffer, sizeof buffer, 0); break;
-        case 2: n = co_recvmsg(fd, &message, 0); break;
-        case 3: n = co_readv(fd, &iov, 1); break;
-        default: n = co_read(fd, small, sizeof small); /* the rest of it is lost, as always */
+        co_timeout(GUARD_MS) switch (i % 5)
+        {
+        case 0:
+            n = co_read(fd, buffer, sizeof buffer);
+            break;
+        case 1:
+            n = co_recv(fd, buffer, sizeof buffer, 0);
+            break;
+        case 2:
+            n = co_recvmsg(fd, &message, 0);
+            break;
+        case 3:
+            n = co_readv(fd, &iov, 1);
+            break;
+        default:
+            n = co_read(fd, small, sizeof small); /* the rest of it is lost, as always */
         }
         CHECK_INT(n, i % 5 == 4 ? 2 : 3);
     }
@@ -60,7 +71,9 @@ static int udp_queue(void *arg)
     co_timeout(0) rc = (int)co_read(fds[0], &byte, 1); /* registers it */
     CHECK_INT(rc, -ETIMEDOUT);
     for (int i = 0; i < QUEUED; i++)
-        CHECK_INT(co_sendto(fds[1], "abc", 3, 0, (struct sockaddr *)&addresses[0], sizeof addresses[0]), 3);
+        CHECK_INT(
+            co_sendto(fds[1], "abc", 3, 0, (struct sockaddr *)&addresses[0], sizeof addresses[0]),
+            3);
     drain_datagrams(fds[0], QUEUED);
     co_timeout(10) rc = (int)co_read(fds[0], &byte, 1);
     CHECK_INT(rc, -ETIMEDOUT);
@@ -205,7 +218,9 @@ static void pass_fd(int over, int fd, char *data, size_t size)
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(sizeof(int))];
-    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
     struct iovec iov = {data, size};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control};
     message.msg_controllen = sizeof control.space;
@@ -385,9 +400,7 @@ static int reset_writer(void *arg)
     if (*(bool *)arg)
         CHECK_INT(co_adopt(fds[0]), 0);
     co_task_t *task = co_spawn(reset_later, &fds[1]);
-    co_timeout(GUARD_MS)
-        while (n >= 0)
-            n = co_write(fds[0], big, sizeof big);
+    co_timeout(GUARD_MS) while (n >= 0) n = co_write(fds[0], big, sizeof big);
     CHECK(n == -ECONNRESET || n == -EPIPE);
     CHECK_INT(co_await_task(task), 0);
     co_close(fds[0]);

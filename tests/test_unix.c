@@ -55,7 +55,8 @@ static int talk(void *arg)
     int listener = co_unix_listen(path);
     CHECK(is_ours(listener));
     for (int i = 0; i < 3; i++) {
-        int client = co_unix_connect(path), server = co_accept(listener, (struct sockaddr *)&peer, &length);
+        int client = co_unix_connect(path),
+            server = co_accept(listener, (struct sockaddr *)&peer, &length);
         CHECK(is_ours(client) && is_ours(server));
         CHECK_INT(peer.sun_family, AF_UNIX);
         CHECK_INT(co_write(client, "x", 1), 1);
@@ -101,7 +102,8 @@ static int listen_twice(void *arg)
     int client = co_unix_connect(path);
     CHECK(client >= 0);
     CHECK_INT(co_write(client, "x", 1), 1);
-    for (int n = 0, rc = 0; rc == 0; n++) { /* what knocked in between is in the queue as well, and gone */
+    for (int n = 0, rc = 0; rc == 0;
+         n++) { /* what knocked in between is in the queue as well, and gone */
         int fd = co_accept(listener, NULL, NULL);
         CHECK(fd >= 0 && n < 2);
         co_timeout(GUARD_MS) rc = (int)co_read(fd, &byte, 1);

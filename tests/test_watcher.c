@@ -283,7 +283,8 @@ static void make_the_other_a_pipe(void *arg)
     assert_int_equal(dup2(pair[1], self), self);
     close(pair[0]);
     close(pair[1]);
-    assert_int_equal(loop_add_reader(loop, other, read_one, other == fds[0] ? &fds[0] : &fds[1]), 0);
+    arg = other == fds[0] ? &fds[0] : &fds[1];
+    assert_int_equal(loop_add_reader(loop, other, read_one, arg), 0);
     assert_int_equal(loop_call_later(loop, 1, say, "later", NULL), 0);
 }
 

@@ -1,5 +1,5 @@
-/* Watched fds that are closed, reused, or live on under another number: nothing is called for the wrong file, nothing
- * spins, nothing waits for ever. */
+/* Watched fds that are closed, reused, or live on under another number: nothing is called for the
+ * wrong file, nothing spins, nothing waits for ever. */
 #include "support.h"
 
 #include <fcntl.h>
@@ -66,7 +66,7 @@ static void expect_no_spinning(void)
 
 /* --- The same number, another file ------------------------------------------------------------ */
 
-/* Gives fds[0]'s number to a new pipe's reading end, and returns its writing end. The old peer is closed. */
+/* Gives fds[0]'s number to a new pipe's reading end, and returns its writing end. */
 static int replace_file(void)
 {
     int pair[2];
@@ -283,6 +283,49 @@ static void a_ghost_does_not_call_the_reader_of_its_number_s_next_file(void **st
     finish("new");
 }
 
+/* The selector still knows the file under this number, though the loop has forgotten it. */
+static void an_own_fd_closed_and_brought_back_to_its_number_can_be_watched_again(void **state)
+{
+    (void)state;
+    setup();
+    int ghost = dup(fds[0]), number = fds[0];
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(co_adopt(number), 0);
+        assert_int_equal(loop_add_reader(loop, number, say, "no"), 0);
+        once();
+        assert_int_equal(co_close(number), 0);
+        assert_int_equal(dup2(ghost, number), number);
+    }
+    assert_int_equal(loop_add_reader(loop, number, say, "r"), 0);
+    put(fds[1]);
+    once();
+    assert_int_equal(loop_remove_reader(loop, number), 1);
+    loop_hold(loop);
+    expect_no_spinning();
+    loop_release(loop);
+    close(ghost), close(number), close(fds[1]);
+    assert_int_equal(reports(), 0);
+    finish("r");
+}
+
+static void an_fd_adopted_twice_can_be_awaited_and_watched(void **state)
+{
+    (void)state;
+    setup();
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(co_adopt(fds[0]), 0);
+        assert_int_equal(co_go(await_it, &fds[0]), 0);
+        once();
+        put(fds[1]);
+        once();
+    }
+    assert_int_equal(loop_add_reader(loop, fds[0], say, "r"), 0);
+    once();
+    assert_int_equal(co_close(fds[0]), 0);
+    close(fds[1]);
+    finish("task1 task1 r");
+}
+
 static void a_duplicate_of_a_closed_own_fd_causes_no_spinning(void **state)
 {
     (void)state;
@@ -307,7 +350,7 @@ static void read_byte(void *arg)
         trace("r");
 }
 
-/* Driving a ghost out registers everything anew: watchers, waiting tasks and own fds must come through it. */
+/* Driving a ghost out registers everything anew: watchers, waits and own fds come through it. */
 static void everything_else_survives_the_driving_out_of_a_ghost(void **state)
 {
     (void)state;
@@ -373,6 +416,8 @@ int main(void)
         cmocka_unit_test(a_duplicate_of_a_removed_and_closed_fd_causes_no_events),
         cmocka_unit_test(a_duplicate_of_an_fd_removed_after_its_close_causes_no_spinning),
         cmocka_unit_test(a_ghost_does_not_call_the_reader_of_its_number_s_next_file),
+        cmocka_unit_test(an_own_fd_closed_and_brought_back_to_its_number_can_be_watched_again),
+        cmocka_unit_test(an_fd_adopted_twice_can_be_awaited_and_watched),
         cmocka_unit_test(a_duplicate_of_a_closed_own_fd_causes_no_spinning),
         cmocka_unit_test(everything_else_survives_the_driving_out_of_a_ghost),
         cmocka_unit_test(a_removed_fd_that_stays_open_and_ready_causes_no_spinning),

@@ -123,6 +123,12 @@ struct co_task {
     struct co__error *error;
 };
 
+/* Told of all suspensions, for debug/testing.c: with the reason when a task is about to park or to
+ * give way, with NULL when it has been made ready again. It may cancel tasks. */
+struct co__probe {
+    void (*notice)(struct co__probe *, co_task_t *, const struct co__reason *);
+};
+
 struct size_pool { /* stacks of an unusual size */
     struct stack_pool pool;
     struct size_pool *next;
@@ -145,6 +151,7 @@ struct scheduler {
     bool forcing; /* closing, and what is left has to go */
     bool told_unguarded;
     void *alternate_stack; /* for SIGSEGV, while the loop runs */
+    struct co__probe *probe;
 };
 
 extern _Thread_local co_task_t *co__current COLOOP__FAST_TLS;

@@ -28,8 +28,25 @@ static void end_if_deaf(co_task_t *task)
     co__unwind_all(task, -ECANCELED);
 }
 
+static inline void tell_probe(co_task_t *task, const struct co__reason *reason)
+{
+    struct co__probe *probe = task->scheduler->probe;
+    if (__builtin_expect(probe != NULL, 0))
+        probe->notice(probe, task, reason);
+}
+
+/* The running task goes to the end of the ready queue. */
+static void take_a_turn(co_task_t *task, const struct co__reason *reason)
+{
+    tell_probe(task, reason);
+    co__make_ready(task);
+    tell_probe(task, NULL);
+    co__give_way(task);
+}
+
 int co__check_slow(co_task_t *task)
 {
+    static const struct co__reason fairness = {.call = "a call that gives way to others"};
     if (!task)
         return -EPERM;
     if (task->interrupt && task->loop->closing)
@@ -37,8 +54,7 @@ int co__check_slow(co_task_t *task)
     if (--task->budget <= 0) {
         co__arm_scopes(
             task); /* without memory a deadline is noticed later, at a park that reports it */
-        co__make_ready(task);
-        co__give_way(task);
+        take_a_turn(task, &fairness);
     }
     return task->interrupt;
 }
@@ -55,6 +71,7 @@ static void undo_waits(co_task_t *task, const struct co__wait *but)
 int co__park(co_task_t *task, struct co__wait *waits, const struct co__reason *reason)
 {
     task->waits = waits;
+    tell_probe(task, reason);
     if (__builtin_expect(task->interrupt, 0)) { /* since its last check, as it was woken in vain */
         undo_waits(task, NULL);
         return task->interrupt;
@@ -79,6 +96,7 @@ void co__wake(struct co__wait *wait, int value)
     if (wait != task->waits || wait->next)
         undo_waits(task, wait);
     co__make_ready(task);
+    tell_probe(task, NULL);
 }
 
 void co__interrupt(co_task_t *task, int code)
@@ -87,6 +105,7 @@ void co__interrupt(co_task_t *task, int code)
     task->winner = NULL;
     task->code = code;
     co__make_ready(task);
+    tell_probe(task, NULL);
 }
 
 /* --- Giving way and sleeping ------------------------------------------------------------------ */
@@ -102,8 +121,7 @@ int co_yield_now_here(const char *where)
     task->reason.call = "co_yield_now";
     task->reason.where = where;
     task->reason.subject = CO__NOTHING;
-    co__make_ready(task);
-    co__give_way(task);
+    take_a_turn(task, &task->reason);
     return 0;
 }
 

@@ -1,0 +1,213 @@
+/* Debug mode: what runs too long without a pause is reported, and nothing else. */
+#include "support.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { SLOW_MS = 20, BUSY_MS = 45 };
+
+static void keep_busy(void)
+{
+    struct timespec begin, now;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    do
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < BUSY_MS);
+}
+
+static loop_t *open_debug_loop(int64_t slow_ms)
+{
+    loop_options_t options = {.virtual_time = true, .debug = true, .slow_ms = slow_ms};
+    return open_loop_with(&options);
+}
+
+static void check_reported(const char *word)
+{
+    if (!strstr(reported(), word))
+        fail_msg("'%s' is not in: %s", word, reported());
+}
+
+static int lines[2];
+
+static int slow_after_yield(void *arg)
+{
+    (void)arg;
+    lines[0] = __LINE__ + 1;
+    co_yield_now();
+    keep_busy();
+    return 0;
+}
+
+static int slow_after_sleep(void *arg)
+{
+    (void)arg;
+    co_yield_now();
+    lines[0] = __LINE__ + 1;
+    co_sleep(1000);
+    keep_busy();
+    co_yield_now();
+    return 0;
+}
+
+/* The place is that of the call after which the task ran on. */
+static void try_task(co_fn *fn, const char *name, const char *call)
+{
+    char place[64];
+    loop_t *loop = open_debug_loop(SLOW_MS);
+    co_task_t *task = co_spawn_here(loop, NULL, name, fn, NULL, CO_HERE);
+    assert_int_equal(loop_run_until(loop, task), 0);
+    assert_true(reports() >= 1);
+    snprintf(place, sizeof place, "test_slow.c:%d", lines[0]);
+    check_reported(place);
+    check_reported(name);
+    check_reported(call);
+    check_reported("|0|"); /* a warning, and no error */
+    close_loop(loop);
+}
+
+static void a_slow_task_is_reported_with_where_it_was_resumed(void **state)
+{
+    (void)state;
+    try_task(slow_after_yield, "slow_after_yield", "co_yield_now");
+    try_task(slow_after_sleep, "slow_after_sleep", "co_sleep");
+}
+
+static int slow_from_start(void *arg)
+{
+    (void)arg;
+    keep_busy();
+    return 0;
+}
+
+static void a_task_slow_from_its_start_is_reported_with_where_it_was_spawned(void **state)
+{
+    (void)state;
+    char place[64];
+    loop_t *loop = open_debug_loop(SLOW_MS);
+    co_task_t *task = loop_spawn(loop, slow_from_start, NULL);
+    snprintf(place, sizeof place, "test_slow.c:%d", __LINE__ - 1);
+    assert_int_equal(loop_run_until(loop, task), 0);
+    check_reported("slow_from_start");
+    check_reported(place);
+    close_loop(loop);
+}
+
+static int spawn_slow_eagerly(void *arg)
+{
+    static const co_spawn_options_t eager = {.eager = true};
+    (void)arg;
+    lines[0] = __LINE__ + 1;
+    return co_await_task(co_spawn_with(&eager, slow_from_start, NULL));
+}
+
+static void of_an_eager_child_and_its_parent_the_slow_one_is_reported(void **state)
+{
+    (void)state;
+    char place[64];
+    loop_t *loop = open_debug_loop(SLOW_MS);
+    assert_int_equal(loop_run_until(loop, loop_spawn(loop, spawn_slow_eagerly, NULL)), 0);
+    snprintf(place, sizeof place, "test_slow.c:%d", lines[0]);
+    check_reported("'slow_from_start'");
+    check_reported(place);
+    close_loop(loop);
+}
+
+static void slow_callback(void *arg)
+{
+    (void)arg;
+    keep_busy();
+}
+
+static void a_slow_callback_is_reported(void **state)
+{
+    (void)state;
+    loop_t *loop = open_debug_loop(SLOW_MS);
+    assert_int_equal(loop_call_soon(loop, slow_callback, NULL, NULL), 0);
+    assert_int_equal(loop_run(loop), 0);
+    assert_true(reports() >= 1);
+    check_reported("|0|");
+    check_reported("callback");
+    close_loop(loop);
+}
+
+/* A handler for reports that is slow itself, or starts things, does no harm. */
+static int handled;
+
+static void busy_handler(loop_t *loop, const loop_exception_t *exception, void *arg)
+{
+    (void)arg;
+    handled++;
+    assert_int_equal(exception->error, 0); /* on the main stack */
+    if (handled > 3)
+        return;
+    assert_int_equal(loop_call_soon(loop, slow_callback, NULL, NULL), 0);
+    FILE *file = fopen("/dev/null", "w");
+    loop_dump(loop, file);
+    fclose(file);
+}
+
+static void the_handler_of_a_report_may_look_around_and_start_more(void **state)
+{
+    (void)state;
+    loop_t *loop = open_debug_loop(SLOW_MS);
+    handled = 0;
+    loop_set_exception_handler(loop, busy_handler, NULL);
+    co_task_release(loop_spawn(loop, slow_from_start, NULL));
+    assert_int_equal(loop_run(loop), 0);
+    assert_true(handled >= 4);
+    close_loop(loop);
+}
+
+/* --- Nothing to report
+ * ----------------------------------------------------------------------------------- */
+
+static int reports_of(const loop_options_t *options)
+{
+    loop_t *loop = open_loop_with(options);
+    co_task_t *task = loop_spawn(loop, slow_after_yield, NULL);
+    assert_int_equal(loop_run_until(loop, task), 0);
+    int n = reports();
+    close_loop(loop);
+    return n;
+}
+
+static void within_the_limit_nothing_is_reported(void **state)
+{
+    (void)state;
+    assert_int_equal(reports_of(&(loop_options_t){.debug = true, .slow_ms = 100000}), 0);
+}
+
+static void the_environment_switches_debug_mode_on(void **state)
+{
+    (void)state;
+    const char *before = getenv("COLOOP_DEBUG");
+    char *saved = before ? strdup(before) : NULL;
+    loop_options_t options = {.slow_ms = SLOW_MS};
+    unsetenv("COLOOP_DEBUG");
+    assert_int_equal(reports_of(&options), 0);
+    setenv("COLOOP_DEBUG", "0", 1);
+    assert_int_equal(reports_of(&options), 0);
+    setenv("COLOOP_DEBUG", "", 1);
+    assert_int_equal(reports_of(&options), 0);
+    setenv("COLOOP_DEBUG", "1", 1);
+    assert_true(reports_of(&options) >= 1);
+    if (saved)
+        setenv("COLOOP_DEBUG", saved, 1);
+    else
+        unsetenv("COLOOP_DEBUG");
+    free(saved);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_slow_task_is_reported_with_where_it_was_resumed),
+        cmocka_unit_test(a_task_slow_from_its_start_is_reported_with_where_it_was_spawned),
+        cmocka_unit_test(of_an_eager_child_and_its_parent_the_slow_one_is_reported),
+        cmocka_unit_test(a_slow_callback_is_reported),
+        cmocka_unit_test(the_handler_of_a_report_may_look_around_and_start_more),
+        cmocka_unit_test(within_the_limit_nothing_is_reported),
+        cmocka_unit_test(the_environment_switches_debug_mode_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
