@@ -384,6 +384,8 @@ static void out_of_fds_is_emfile_and_the_connection_stays(void **state)
 {
     (void)state;
     int status;
+    if (under_valgrind())
+        skip(); /* it takes the connection, then finds the fd too high, and closes it */
     pid_t child = fork();
     if (child == 0)
         _exit(co_run(accept_without_fds, NULL) == 0 ? 0 : 1);

@@ -193,7 +193,7 @@ static int open_kind(int kind)
 
 static int always_ready(void *arg)
 {
-    char buffer[8];
+    char buffer[8] = "";
     struct iovec iov = {.iov_base = buffer, .iov_len = sizeof buffer};
     for (int i = 0; i < 6; i++) {
         int kind = i / 2, fd = open_kind(kind);

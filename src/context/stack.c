@@ -145,7 +145,7 @@ bool coloop__stack_overflowed(const struct stack *stack, const void *address)
 
 size_t coloop__stack_round_size(size_t size)
 {
-    if (size > SIZE_MAX / 4)
+    if (size > SIZE_MAX / 64)
         return 0;
     if (CONTEXT_ASAN)
         size *= 4; /* its frames and interceptors are that much larger */

@@ -67,16 +67,20 @@ static struct list *waits_of(struct loop__fd *entry)
 }
 
 /* Ends every wait for some of `events`, telling each which of its events are ready, or the error.
- */
+ * Waking one may undo another: those to be woken wait in a list of their own meanwhile. */
 static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
 {
-    struct list *waits = waits_of(entry);
+    struct list *waits = waits_of(entry), woken;
+    list_init(&woken);
     for (struct coloop__link *link = waits->head.next, *next; link != &waits->head; link = next) {
-        struct loop__fd_wait *wait = container_of(link, struct loop__fd_wait, link);
         next = link->next;
-        if (!(wait->events & events))
+        if (!(container_of(link, struct loop__fd_wait, link)->events & events))
             continue;
         list_remove(link);
+        list_push_back(&woken, link);
+    }
+    for (struct coloop__link *link; (link = list_pop_front(&woken));) {
+        struct loop__fd_wait *wait = container_of(link, struct loop__fd_wait, link);
         loop->fd_waits--;
         wait->wake(wait, error ? error : (int)(wait->events & events));
     }

@@ -4,6 +4,7 @@
  * in the reverse order of its making; a forked child frees memory and fds, and lets the parent's
  * work be. */
 #include "base/alloc.h"
+#include "context/stack.h"
 #include "loop/core.h"
 
 #include <errno.h>
@@ -91,7 +92,7 @@ loop_t *loop_new(const loop_options_t *options)
     static const loop_options_t defaults;
     options = options ? options : &defaults;
     pthread_once(&forks_once, watch_forks);
-    if (options->stack_size > SIZE_MAX / 4) {
+    if (options->stack_size && !coloop__stack_round_size(options->stack_size)) {
         errno = EINVAL;
         return NULL;
     }

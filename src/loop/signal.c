@@ -24,6 +24,7 @@ struct handler {
     loop_fn *fn; /* NULL: none */
     void *arg;
     unsigned seen;
+    bool waking;               /* waiters are being woken, and each may undo others */
     struct coloop__link waits; /* head of a list of struct loop__signal_wait */
 };
 
@@ -122,7 +123,7 @@ static void handler_run(struct loop__ready *item)
 
 static bool is_used(struct handler *handler)
 {
-    return handler->fn || !list_empty(list_of(&handler->waits));
+    return handler->fn || handler->waking || !list_empty(list_of(&handler->waits));
 }
 
 /* Makes sure that arrivals of the signal are counted, before a callback or a waiter is added. */
@@ -188,13 +189,16 @@ void loop__signal_unwait(loop_t *loop, struct loop__signal_wait *wait)
 
 static void wake_waits(loop_t *loop, int signo)
 {
+    struct handler *handler = &loop->signals->handlers[signo];
     struct list woken;
     list_init(&woken);
-    list_append(&woken, list_of(&loop->signals->handlers[signo].waits));
+    list_append(&woken, list_of(&handler->waits));
+    handler->waking = true;
     for (struct coloop__link *link; (link = list_pop_front(&woken));) {
         struct loop__signal_wait *wait = container_of(link, struct loop__signal_wait, link);
         wait->wake(wait);
     }
+    handler->waking = false;
     unuse(loop, signo);
 }
 

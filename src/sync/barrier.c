@@ -7,6 +7,11 @@ void co_barrier_init(co_barrier_t *barrier, size_t parties)
     *barrier = (co_barrier_t){.parties = parties};
 }
 
+static void leave(struct sync_waiter *waiter)
+{
+    co_barrier_abort(waiter->object);
+}
+
 int co_barrier_wait_here(co_barrier_t *barrier, const char *where)
 {
     co_task_t *self = co__current;
@@ -23,14 +28,12 @@ int co_barrier_wait_here(co_barrier_t *barrier, const char *where)
         sync__wake_all(&barrier->waiters, 0);
         return place;
     }
-    struct sync_waiter waiter;
+    struct sync_waiter waiter = {.object = barrier, .left = leave};
     struct co__reason reason = {"co_barrier_wait", where, CO__OBJECT, .object = barrier};
     rc = sync__park(self, &barrier->waiters, &waiter, &reason);
-    if (rc < 0) {
-        co_barrier_abort(barrier);
-        return rc;
-    }
-    return waiter.wait.value < 0 ? waiter.wait.value : place;
+    if (rc == 0)
+        rc = waiter.wait.value;
+    return rc < 0 ? rc : place;
 }
 
 void co_barrier_abort(co_barrier_t *barrier)

@@ -18,10 +18,14 @@ static bool is_heap(const struct buffer *buffer)
     return buffer->options.order == CO_PRIORITY;
 }
 
-/* Keeps the number aligned. */
+/* Keeps the number aligned, and items too: a type's alignment divides its size. */
 static size_t slot_size(const struct buffer *buffer)
 {
-    return is_heap(buffer) ? (buffer->item_size + 7) / 8 * 8 + sizeof(uint64_t) : buffer->item_size;
+    size_t size = buffer->item_size, align = size && size % 16 == 0 ? 16 : sizeof(uint64_t);
+    if (!is_heap(buffer))
+        return size;
+    size = (size + 7) / 8 * 8 + sizeof(uint64_t);
+    return (size + align - 1) / align * align;
 }
 
 static unsigned char *slot(const struct buffer *buffer, size_t i)

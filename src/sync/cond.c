@@ -9,7 +9,7 @@ int co_cond_wait_here(co_cond_t *cond, co_mutex_t *mutex, const char *where)
         return rc;
     if (mutex->owner != self)
         return -EPERM;
-    struct sync_waiter waiter;
+    struct sync_waiter waiter = {0};
     struct co__reason reason = {"co_cond_wait", where, CO__OBJECT, .object = cond};
     co_mutex_unlock(mutex);
     rc = sync__park(self, &cond->waiters, &waiter, &reason);

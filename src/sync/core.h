@@ -10,7 +10,10 @@
 struct sync_waiter {
     struct co__wait wait;
     struct coloop__link link;
-    int kind; /* the object's own */
+    /* the object's own: */
+    int kind;
+    void *object;
+    void (*left)(struct sync_waiter *); /* an interruption took it out of the line */
 };
 
 static inline struct list *sync_line(struct co__waiters *waiters)

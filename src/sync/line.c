@@ -3,7 +3,10 @@
 
 static void undo(struct co__wait *wait)
 {
-    list_remove(&container_of(wait, struct sync_waiter, wait)->link);
+    struct sync_waiter *waiter = container_of(wait, struct sync_waiter, wait);
+    list_remove(&waiter->link);
+    if (waiter->left)
+        waiter->left(waiter);
 }
 
 int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter,

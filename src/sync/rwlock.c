@@ -14,20 +14,23 @@ static void let_in(co_rwlock_t *lock)
         if (first->kind == READER)
             lock->readers++;
         else
-            lock->writer = first->wait.task;
+            lock->writer = co_task_retain(first->wait.task);
         sync__wake(first, 0);
     }
 }
 
+/* A writer that gave up may have held up readers behind it. */
+static void leave(struct sync_waiter *waiter)
+{
+    let_in(waiter->object);
+}
+
 static int wait_in_line(co_task_t *self, co_rwlock_t *lock, int kind, const char *where)
 {
-    struct sync_waiter waiter = {.kind = kind};
+    struct sync_waiter waiter = {.kind = kind, .object = lock, .left = leave};
     struct co__reason reason = {kind == READER ? "co_rwlock_rdlock" : "co_rwlock_wrlock", where,
                                 CO__OWNED, .object = &lock->writer};
-    int rc = sync__park(self, &lock->waiters, &waiter, &reason);
-    if (rc < 0)
-        let_in(lock); /* a writer that gave up may have held up readers behind it */
-    return rc;
+    return sync__park(self, &lock->waiters, &waiter, &reason);
 }
 
 int co_rwlock_rdlock_here(co_rwlock_t *lock, const char *where)
@@ -54,7 +57,7 @@ int co_rwlock_wrlock_here(co_rwlock_t *lock, const char *where)
         return -EDEADLK;
     if (lock->writer || lock->readers || !sync_is_empty(&lock->waiters))
         return wait_in_line(self, lock, WRITER, where);
-    lock->writer = self;
+    lock->writer = co_task_retain(self);
     return 0;
 }
 
@@ -64,9 +67,11 @@ void co_rwlock_unlock(co_rwlock_t *lock)
         loop__abort("co_rwlock_unlock by '%s': the lock is held by %s",
                     co__current ? co__current->name : "no task",
                     lock->writer ? lock->writer->name : "nobody");
-    if (lock->writer)
+    co_task_t *writer = lock->writer;
+    if (writer)
         lock->writer = NULL;
     else
         lock->readers--;
     let_in(lock);
+    co_task_release(writer);
 }

@@ -14,7 +14,7 @@ int co_sem_acquire_here(co_sem_t *sem, const char *where)
     int rc = co__check(self);
     if (rc < 0 || co_sem_tryacquire(sem) == 0)
         return rc;
-    struct sync_waiter waiter;
+    struct sync_waiter waiter = {0};
     struct co__reason reason = {"co_sem_acquire", where, CO__OBJECT, .object = sem};
     return sync__park(self, &sem->waiters, &waiter, &reason);
 }

@@ -120,6 +120,7 @@ struct co_task {
     const co_task_t *awaiting;      /* what it is parked for in co_await_task */
     co_task_t *const *awaiting_all; /* and in the gathers */
     size_t awaiting_count;
+    const struct co_group *awaiting_group; /* and in co_group_wait */
     struct co__error *error;
 };
 
@@ -139,6 +140,7 @@ struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
     unsigned indirect;      /* above 0, tasks go on in the loop's stack and not in each other */
+    int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
     co_task_t *finished; /* gave way for the last time, to be reaped by the loop's stack */

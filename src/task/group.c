@@ -88,13 +88,23 @@ static int park_for(co_task_t *self, co_group_t *group, const char *where)
         loop__abort("co_group_wait by task '%s' at %s: another task waits for this group",
                     self->name, where);
     group->waiting = &waiter.wait;
-    return co__park(self, &waiter.wait, &reason);
+    self->awaiting_group = group;
+    int rc = co__park(self, &waiter.wait, &reason);
+    self->awaiting_group = NULL;
+    return rc;
 }
 
+/* While the loop is closed by force shields do not hold. The children end first all the same, as
+ * they know the group; so this task lets them run. */
 static void wait_shielded(co_task_t *self, co_group_t *group, const char *where)
 {
-    co_shield() while (group->count) park_for(
-        self, group, where); /* by force, too, the children end first: they know the group */
+    co_shield() while (group->count)
+    {
+        if (park_for(self, group, where) == 0)
+            continue;
+        co__make_ready(self);
+        co__give_way(self);
+    }
 }
 
 static int take(co_task_t *self, co_group_t *group)
@@ -118,7 +128,7 @@ int co_group_wait_here(co_group_t *group, const char *where)
         return rc;
     if (self->group == group)
         return -EDEADLK;
-    if (rc == 0 && group->count)
+    while (rc == 0 && group->count) /* a child may have come since we were woken */
         rc = park_for(self, group, where);
     if (group->count) {
         co_group_cancel(group);

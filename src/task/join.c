@@ -73,7 +73,7 @@ static bool waits_for(const co_task_t *task, const co_task_t *self, int depth)
 {
     enum { DEPTH_MAX = 32 };
     for (; task && depth < DEPTH_MAX; task = task->awaiting) {
-        if (task == self)
+        if (task == self || (task->awaiting_group && task->awaiting_group == self->group))
             return true;
         for (size_t i = 0; i < task->awaiting_count; i++)
             if (waits_for(task->awaiting_all[i], self, depth + 1))

@@ -60,27 +60,34 @@ static void reap(struct scheduler *scheduler)
     co__reap(finished);
 }
 
-static void run_timed(co_task_t *task)
+static void report_slow(co_task_t *task, const struct co__reason *before, int64_t took)
 {
-    loop_t *loop = task->loop;
-    const char *call = task->reason.call, *where = task->reason.where;
-    int64_t start = clock_real_now();
-    run(task);
-    int64_t took = clock_real_now() - start;
-    if (took <= loop->slow_ns)
-        return;
-    loop->slow_reported++;
-    loop__report(loop, 0, where ? where : task->spawned_at, task,
+    task->loop->slow_reported++;
+    loop__report(task->loop, 0, before->where ? before->where : task->spawned_at, task,
                  "slow: task '%s' (#%llu) ran for %lld ms without a pause, after %s", task->name,
                  (unsigned long long)task->id, (long long)(took / NS_PER_MS),
-                 call ? call : "its start");
+                 before->call ? before->call : "its start");
+}
+
+/* In debug mode. The time of tasks that are run eagerly inside this one is theirs. */
+static void run_timed(co_task_t *task, void (*run_it)(co_task_t *))
+{
+    struct scheduler *scheduler = task->scheduler;
+    const struct co__reason before = task->reason;
+    int64_t outer = scheduler->time_inside, start = clock_real_now();
+    scheduler->time_inside = 0;
+    run_it(task);
+    int64_t total = clock_real_now() - start, took = total - scheduler->time_inside;
+    scheduler->time_inside = outer + total;
+    if (took > task->loop->slow_ns)
+        report_slow(task, &before, took);
 }
 
 void co__resume(co_task_t *task)
 {
     struct scheduler *scheduler = task->scheduler;
     if (__builtin_expect(task->loop->debug, 0))
-        run_timed(task);
+        run_timed(task, run);
     else
         run(task);
     reap(scheduler);
@@ -98,19 +105,22 @@ void co__make_ready(co_task_t *task)
 }
 
 /* In the running task this is much like a call. */
-static void run_inside(co_task_t *self, co_task_t *task)
+static void run_inside(co_task_t *task)
 {
-    task->resumer = self;
+    co_task_t *self = task->resumer = co__current;
     enter(task);
     context_switch(&self->stack.context, &task->stack.context, false);
     co__current = self;
-    reap(self->scheduler);
 }
 
 void co__run_eagerly(co_task_t *task)
 {
     if (co__current) {
-        run_inside(co__current, task);
+        if (task->loop->debug)
+            run_timed(task, run_inside);
+        else
+            run_inside(task);
+        reap(co__current->scheduler);
         return;
     }
     task->scheduler->indirect++;
