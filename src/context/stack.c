@@ -184,15 +184,18 @@ static struct stack_slab *new_slab(struct stack_pool *pool)
         return NULL;
     while (!(slab->memory = map_slots(pool, slots)) && slots > 1)
         slots /= 2;
+    if (!slab->memory)
+        goto free_slab;
     slab->slots = slots;
-    if (slab->memory && valgrind_runs())
-        slab->valgrind_ids = coloop__zalloc(slots * sizeof *slab->valgrind_ids);
-    if (!slab->memory) {
-        coloop__free(slab);
-        return NULL;
-    }
+    if (valgrind_runs() && !(slab->valgrind_ids = coloop__zalloc(slots * sizeof(uintptr_t))))
+        goto unmap;
     slab->next = pool->slabs;
     return pool->slabs = slab;
+unmap:
+    munmap(slab->memory, slots * slot_size(pool));
+free_slab:
+    coloop__free(slab);
+    return NULL;
 }
 
 /* Room in the idle list for every stack that exists, so that putting one back cannot fail. */
