@@ -147,7 +147,7 @@ static void a_cancelled_waiter_breaks_it_until_it_is_made_anew(void **state)
 {
     (void)state;
     assert_int_equal(run_task(cancel_one, NULL), 0);
-    assert_string_equal(traced(), "a=-125 b=-32 late=-32");
+    assert_string_equal(traced(), "b=-32 a=-125 late=-32");
 }
 
 static int arrive_in_time(void *arg)
@@ -171,7 +171,7 @@ static void a_waiter_out_of_time_breaks_it(void **state)
 {
     (void)state;
     assert_int_equal(run_task(time_out, NULL), 0);
-    assert_string_equal(traced(), "a=-110 b=-32");
+    assert_string_equal(traced(), "b=-32 a=-110");
 }
 
 static int abort_it(void *arg)

@@ -1,4 +1,5 @@
-/* Time: the real clock is never early, the virtual one moves only when there is nothing else to do. */
+/* Time: the real clock is never early, the virtual one moves only when there is nothing else to
+ * do. */
 #include "support.h"
 
 #include "base/clock.h"

@@ -1,5 +1,6 @@
-/* A coroutine that runs off its stack: the report, and which faults are left to others. Everything happens in forked
- * children: the parent runs no loop, so that each child's first one installs the handler. */
+/* A coroutine that runs off its stack: the report, and which faults are left to others.
+ * Everything happens in forked children: the parent runs no loop, so that each child's first one
+ * installs the handler. */
 #include "support.h"
 
 #include "context/stack.h"

@@ -1,5 +1,6 @@
-/* test_selector.h: what the tests of the selectors start with: a selector and two connected sockets. Included once by each
- * test_selector*.c, which runs its tests on each backend there is. */
+/* test_selector.h: what the tests of the selectors start with: a selector and two connected
+ * sockets. Included once by each test_selector*.c, which runs its tests on each backend there
+ * is. */
 #ifndef TEST_SELECTOR_H
 #define TEST_SELECTOR_H
 

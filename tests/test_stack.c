@@ -1,7 +1,7 @@
 /* Stacks: how they are handed out, what guards them, what happens when there are none left. */
 #include "test_stack.h"
 
-/* --- Sizes ----------------------------------------------------------------------------------------------- */
+/* --- Sizes ------------------------------------------------------------------------------------ */
 
 static void sizes_are_whole_pages_and_enough(void **state)
 {
@@ -38,7 +38,7 @@ static void the_whole_size_may_be_used(void **state)
     put(c);
 }
 
-/* --- Handing out ----------------------------------------------------------------------------------------- */
+/* --- Handing out ------------------------------------------------------------------------------ */
 
 static void the_last_one_put_back_comes_first(void **state)
 {
@@ -121,7 +121,7 @@ static void an_unwound_stack_begins_anew(void **state)
     put(a);
 }
 
-/* --- Guards ---------------------------------------------------------------------------------------------- */
+/* --- Guards ----------------------------------------------------------------------------------- */
 
 static enum stack_guard kind;
 static ptrdiff_t offset; /* from the lowest usable byte */
@@ -220,7 +220,7 @@ static void an_overflow_is_told_by_its_address(void **state)
     put(b);
 }
 
-/* --- Without memory -------------------------------------------------------------------------------------- */
+/* --- Without memory --------------------------------------------------------------------------- */
 
 static void without_memory_there_is_no_stack_and_nothing_changes(void **state)
 {

@@ -1,5 +1,5 @@
-/* test_stack.h: a pool of stacks that run a function given to each, and children to die in. Included once by each
- * test_stack*.c. */
+/* test_stack.h: a pool of stacks that run a function given to each, and children to die in.
+ * Included once by each test_stack*.c. */
 #ifndef TEST_STACK_H
 #define TEST_STACK_H
 

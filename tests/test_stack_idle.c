@@ -1,4 +1,5 @@
-/* Idle stacks give their memory back: what a few keep, when the rest goes, and that they work again after it. */
+/* Idle stacks give their memory back: what a few keep, when the rest goes, and that they work
+ * again after it. */
 #include "test_stack.h"
 
 #include <stdio.h>
@@ -185,7 +186,7 @@ static void a_trim_does_a_bounded_amount_of_work_and_the_next_ones_the_rest(void
     check_they_run(stacks, MANY);
 }
 
-/* --- By a loop ------------------------------------------------------------------------------------------- */
+/* --- By a loop -------------------------------------------------------------------------------- */
 
 static size_t resident_of_process(void)
 {

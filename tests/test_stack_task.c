@@ -1,4 +1,5 @@
-/* Stacks as tasks see them: sizes by option, reports of missing guards, and no memory for a stack. */
+/* Stacks as tasks see them: sizes by option, reports of missing guards, and no memory for a
+ * stack. */
 #include "test_stack.h"
 
 #include <coloop/debug.h>
@@ -19,7 +20,7 @@ static int guard_unknown(void **state)
     return 0;
 }
 
-/* --- Sizes ----------------------------------------------------------------------------------------------- */
+/* --- Sizes ------------------------------------------------------------------------------------ */
 
 static __attribute__((noinline)) size_t use_bytes(size_t n)
 {
@@ -130,7 +131,7 @@ static void sizes_beyond_the_address_space_are_out_of_memory(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* --- Missing guards -------------------------------------------------------------------------------------- */
+/* --- Missing guards --------------------------------------------------------------------------- */
 
 static void missing_guards_are_reported_once(void **state)
 {
@@ -238,7 +239,7 @@ static void near_the_limit_of_mappings_stacks_come_without_guards(void **state)
     assert_int_equal(run_child(spawn_beyond_the_limit_of_mappings), 0);
 }
 
-/* --- No memory for stacks -------------------------------------------------------------------------------- */
+/* --- No memory for stacks --------------------------------------------------------------------- */
 
 static int spawn_until_refused(void *arg)
 {
