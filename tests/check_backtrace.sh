@@ -1,11 +1,13 @@
 #!/bin/sh
-# A debugger's backtrace from inside a coroutine shows its functions and ends cleanly where the coroutine began.
-# Usage: check_backtrace.sh PROGRAM, which is tests/backtrace/bt.c. Exit code 77: there is no gdb that can run it.
+# A debugger's backtrace from inside a coroutine shows its functions and ends cleanly where the
+# coroutine began. Usage: check_backtrace.sh PROGRAM, which is tests/backtrace/bt.c. Exit code 77:
+# there is no gdb that can run it.
 program=${1:?usage: check_backtrace.sh PROGRAM}
 command -v gdb >/dev/null || { echo "no gdb: skipped"; exit 77; }
 
-out=$(gdb -q -batch -nx -ex 'set debuginfod enabled off' -ex 'set confirm off' -ex 'break innermost' -ex run \
-    -ex 'echo === first\n' -ex backtrace -ex continue -ex 'echo === second\n' -ex backtrace -ex continue \
+out=$(gdb -q -batch -nx -ex 'set debuginfod enabled off' -ex 'set confirm off' \
+    -ex 'break innermost' -ex run -ex 'echo === first\n' -ex backtrace -ex continue \
+    -ex 'echo === second\n' -ex backtrace -ex continue \
     "$program" 2>&1 </dev/null)
 case $out in
     *'ptrace: Operation not permitted'* | *'Could not trace the inferior'*)
@@ -20,7 +22,7 @@ complain() {
     bad=1
 }
 
-# The frames of one of the two backtraces, by function: "innermost deeper deeper deeper coroutine_main ... born".
+# The frames of one of the two backtraces, by function: "innermost deeper ... born".
 frames() {
     echo "$out" | sed -n "/^=== $1/,/^===\|^Continuing/p" |
         sed -n 's/^#[0-9]* *\(0x[0-9a-f]* in \)\{0,1\}\([^ ]*\) .*/\2/p' | tr '\n' ' '

@@ -35,7 +35,10 @@ static void run_own(struct stack *stack)
 static struct stack_pool new_pool(void)
 {
     return (struct stack_pool){
-        .size = coloop__stack_round_size(64 * 1024), .header = sizeof(struct own), .entry = run_own};
+        .size = coloop__stack_round_size(64 * 1024),
+        .header = sizeof(struct own),
+        .entry = run_own,
+    };
 }
 
 static struct own *get_own(struct stack_pool *pool, void (*fn)(struct own *))
@@ -100,7 +103,8 @@ static void contexts_switch_among_themselves(void **state)
     (void)state;
     struct stack_pool pool = new_pool();
     trace_clear();
-    struct own *a = get_own(&pool, hand_over), *b = get_own(&pool, hand_over), *c = get_own(&pool, hand_over);
+    struct own *a = get_own(&pool, hand_over), *b = get_own(&pool, hand_over);
+    struct own *c = get_own(&pool, hand_over);
     a->other = b;
     b->other = c;
     c->other = a;
@@ -159,7 +163,8 @@ static void the_depth_of_a_suspended_context_is_known(void **state)
 /* More values alive over each suspension than there are registers of either kind. */
 static __attribute__((noinline)) int keep_many_values(unsigned seed, int depth)
 {
-    uint64_t a = seed, b = seed * 3, c = seed * 5, d = seed * 7, e = seed * 11, f = seed * 13, g = seed * 17;
+    uint64_t a = seed, b = seed * 3, c = seed * 5, d = seed * 7, e = seed * 11;
+    uint64_t f = seed * 13, g = seed * 17;
     double p = seed + 0.5, q = seed * 1.5, r = seed * 2.5, s = seed * 3.5;
     float t = (float)seed * 0.25f;
     long double x = seed / 3.0L, y = sqrtl(seed + 2.0L), z = x * y;
@@ -267,8 +272,9 @@ static int check_alignment(void *arg)
     CHECK_INT(frame % 16, 0);
     CHECK_INT(a % 16, 0);
     CHECK_INT(b % 64, 0);
+    co_spawn_options_t eager = {.eager = true};
     if (arg)
-        return co_await_task(co_spawn_with(&(co_spawn_options_t){.eager = true}, check_alignment, NULL));
+        return co_await_task(co_spawn_with(&eager, check_alignment, NULL));
     return 0;
 }
 

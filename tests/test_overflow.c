@@ -283,8 +283,8 @@ static void an_overflow_on_another_thread_is_found(void **state)
 
 /* --- Faults that are not ours ----------------------------------------------------------------- */
 
-/* valgrind counts each such fault as an error, changes the exit code for it, and repeats the instruction with registers of
- * long ago. */
+/* valgrind counts each such fault as an error, changes the exit code for it, and repeats the
+ * instruction with registers of long ago. */
 static void skip_under_valgrind(void)
 {
     if (under_valgrind())

@@ -94,7 +94,8 @@ static void throw_it(int error)
     co_throw(error, "thrown");
 }
 
-static void (*volatile thrower)(int) = throw_it; /* nothing tells the compiler that it does not return */
+/* Volatile, so that nothing tells the compiler that it does not return. */
+static void (*volatile thrower)(int) = throw_it;
 
 static __attribute__((noinline)) void throw_deep(int depth)
 {

@@ -6,7 +6,8 @@
 
 enum { FEW = 20 }; /* more than the hot ones: 512 KiB of stacks */
 
-/* Bytes of a stack's size that are in memory. Does not look into it, as that would bring a page back. */
+/* Bytes of a stack's size that are in memory; without a look into it, which would bring a page
+ * back. */
 static size_t resident(const struct own *own)
 {
     char *low = (char *)((uintptr_t)own / PAGE * PAGE + PAGE) - pool.size;

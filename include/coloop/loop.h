@@ -54,8 +54,8 @@ COLOOP_API int loop_run(loop_t *loop);
 COLOOP_API int loop_run_until(loop_t *loop, co_task_t *task);
 
 /* Runs one pass: waits for something to do for at most timeout_ms (negative: for ever; 0: not at
- * all), then runs what is ready. Returns 1 if there is work left, 0 if there is none, or -EBUSY,
- * -ECHILD. */
+ * all), then runs what is ready. Without any work, "for ever" lasts until another thread or a
+ * signal brings some. Returns 1 if there is work left, 0 if there is none, or -EBUSY, -ECHILD. */
 COLOOP_API int loop_run_once(loop_t *loop, int64_t timeout_ms);
 
 /* Makes a running loop_run or loop_run_until return after the pass at hand; one that is not running
@@ -65,11 +65,12 @@ COLOOP_API void loop_stop(loop_t *loop);
 /* Cancels all tasks that are left, runs the loop until they have cleaned up, and frees everything:
  * pending calls, watchers and signal handlers are dropped before, task handles become invalid, fds
  * of the user stay open. A loop_hold is waited for, as a thread may be at work on a task's behalf;
- * tasks spawned meanwhile are cancelled as well. Returns how many tasks it had to cancel. A task
- * that never ends in spite of being cancelled is reported to the exception handler and ended as if
- * by co_throw. -EBUSY: the loop is running, nothing was done. NULL is ignored. In a forked child
- * only memory and the loop's own fds are freed; -EBUSY if the fork was made while it ran, as the
- * child may be on one of its stacks. */
+ * tasks spawned meanwhile are cancelled as well (those that spawn a successor each keep it going).
+ * Returns how many tasks it had to cancel. A task that never ends in spite of being cancelled is
+ * reported to the exception handler and ended as if by co_throw. -EBUSY: the loop, or another one
+ * on this thread, is running; nothing was done. NULL is ignored. In a forked child only memory and
+ * the loop's own fds are freed; -EBUSY if the fork was made while it ran, as the child may be on
+ * one of its stacks. */
 COLOOP_API int loop_close(loop_t *loop);
 
 /* The loop that runs on this thread; while none runs, the newest one made on it that is still open;
@@ -121,8 +122,9 @@ COLOOP_API int loop_call_soon_threadsafe(loop_t *loop, loop_fn *fn, void *arg);
 
 /* Calls fn(arg) whenever fd is readable (writable), again in each pass while it stays so; hang-up
  * and error count as both. A second call for the same fd replaces the callback. The fd must be
- * removed before it is closed. -EBADF; -EPERM for an fd that cannot be polled, such as a regular
- * file; -ENOSPC or -ENOMEM from the system. The removals return 1 if there was one, 0 if not. */
+ * removed before it is closed. -EBADF; -EINVAL: fn is NULL; -EPERM for an fd that cannot be polled,
+ * such as a regular file; -ENOSPC or -ENOMEM from the system. The removals return 1 if there was
+ * one, 0 if not. */
 COLOOP_API int loop_add_reader(loop_t *loop, int fd, loop_fn *fn, void *arg);
 COLOOP_API int loop_remove_reader(loop_t *loop, int fd);
 COLOOP_API int loop_add_writer(loop_t *loop, int fd, loop_fn *fn, void *arg);
@@ -144,7 +146,8 @@ COLOOP_API void loop_release(loop_t *loop);
 
 /* One fd for a foreign event loop to poll: readable whenever loop_run_once(loop, 0) has work,
  * timers and calls included. Owned by the loop; only to be polled. A loop that is driven this way
- * costs two more system calls a pass. -ENOTSUP with the "poll" selector; -EMFILE. */
+ * costs two more system calls a pass. -ENOTSUP with the "poll" selector and with virtual time;
+ * -EMFILE. */
 COLOOP_API int loop_fd(loop_t *loop);
 
 /* A failure that nobody took, or a warning (error 0). All strings live only as long as the call. */

@@ -282,7 +282,7 @@ int loop_run_once(loop_t *loop, int64_t timeout_ms)
 
 int loop_fd(loop_t *loop)
 {
-    int fd = loop->ops->fd(loop->selector);
+    int fd = loop->clock.is_virtual ? -ENOTSUP : loop->ops->fd(loop->selector);
     if (fd >= 0 && !loop->exported) {
         loop->exported = true;
         loop__ready_slow(loop);

@@ -117,9 +117,10 @@ struct co_task {
     struct list observers;
     struct co_group *group; /* that it is a child of, or NULL */
     struct coloop__link sibling;
-    const co_task_t *awaiting;      /* what it is parked for in co_await_task */
+    co_task_t *awaiting;            /* what it is parked for in co_await_task */
     co_task_t *const *awaiting_all; /* and in the gathers */
     size_t awaiting_count;
+    uint64_t searched;                     /* number of the last search for a cycle that came by */
     const struct co_group *awaiting_group; /* and in co_group_wait */
     struct co__error *error;
 };
@@ -149,6 +150,7 @@ struct scheduler {
     struct stack_pool pool;
     struct size_pool *size_pools;
     uint64_t last_id;
+    uint64_t searches; /* for cycles of waiting tasks */
     size_t peak;
     bool forcing; /* closing, and what is left has to go */
     bool told_unguarded;

@@ -66,19 +66,30 @@ static int take(co_task_t *self, co_task_t *task)
     return result;
 }
 
-/* Whether the task is `self` or cannot end before it. Gathers of gathers are followed to a depth
- * that a coroutine's stack bears; a cycle beyond it is found by the loop, when nothing else is
- * left. */
-static bool waits_for(const co_task_t *task, const co_task_t *self, int depth)
+/* Whether the task is `self` or cannot end before it. A search has a number, by which each task is
+ * looked at once. Gathers of gathers are followed to a depth that a coroutine's stack bears; a
+ * cycle beyond it is found by the loop, when nothing else is left. */
+static bool reaches(co_task_t *task, const co_task_t *self, uint64_t search, int depth)
 {
-    enum { DEPTH_MAX = 32 };
-    for (; task && depth < DEPTH_MAX; task = task->awaiting) {
+    enum { DEPTH_MAX = 64 };
+    for (; task && task->searched != search && depth < DEPTH_MAX; task = task->awaiting) {
+        task->searched = search;
         if (task == self || (task->awaiting_group && task->awaiting_group == self->group))
             return true;
         for (size_t i = 0; i < task->awaiting_count; i++)
-            if (waits_for(task->awaiting_all[i], self, depth + 1))
+            if (reaches(task->awaiting_all[i], self, search, depth + 1))
                 return true;
     }
+    return false;
+}
+
+/* Whether any of the tasks, where NULL is none, is `self` or waits for it. */
+static bool wait_for_self(const co_task_t *self, co_task_t *const tasks[], size_t n)
+{
+    uint64_t search = ++self->scheduler->searches;
+    for (size_t i = 0; i < n; i++)
+        if (reaches(tasks[i], self, search, 0))
+            return true;
     return false;
 }
 
@@ -90,7 +101,7 @@ static int await_task(co_task_t *task, const char *call, const char *where)
     if (!self)
         return -EPERM;
     int rc = co__check(self);
-    if (waits_for(task, self, 0))
+    if (wait_for_self(self, &task, 1))
         return -EDEADLK;
     rc = join(self, task, rc, call, where);
     int result = take(self, task);
@@ -158,6 +169,8 @@ static void attach(struct watch *watch, struct watcher *watchers, co_task_t *con
 {
     for (size_t i = 0; i < n; i++) {
         watchers[i] = (struct watcher){.observer.done = watcher_done, .watch = watch};
+        if (!tasks[i])
+            continue;
         watch->left++;
         if (tasks[i]->done)
             count_off(watch, tasks[i]);
@@ -173,19 +186,15 @@ static void detach(struct watcher *watchers, size_t n)
             list_remove(&watchers[i].observer.link);
 }
 
-static int park_on_watch(co_task_t *self, struct watch *watch, co_task_t *const tasks[], size_t n,
-                         const struct co__reason *reason)
+static int park_on_watch(co_task_t *self, struct watch *watch, const struct co__reason *reason)
 {
     watch->wait = (struct co__wait){.task = self, .undo = watch_undo};
     watch->parked = true;
-    self->awaiting_all = tasks;
-    self->awaiting_count = watch->mode == CO_FIRST_COMPLETED ? 0 : n;
-    int rc = co__park(self, &watch->wait, reason);
-    self->awaiting_count = 0;
-    return rc;
+    return co__park(self, &watch->wait, reason);
 }
 
-/* Waits until the watch is satisfied: 0, the caller's code, or -ENOMEM. No task may be NULL. */
+/* Waits until the watch is satisfied: 0, the caller's code, or -ENOMEM. A NULL is passed
+ * over. */
 static int watch_tasks(co_task_t *self, struct watch *watch, co_task_t *const tasks[], size_t n,
                        const struct co__reason *reason)
 {
@@ -196,19 +205,11 @@ static int watch_tasks(co_task_t *self, struct watch *watch, co_task_t *const ta
         return -ENOMEM;
     attach(watch, watchers, tasks, n);
     if (!satisfied(watch))
-        rc = park_on_watch(self, watch, tasks, n, reason);
+        rc = park_on_watch(self, watch, reason);
     detach(watchers, n);
     if (watchers != few)
         coloop__free(watchers);
     return rc;
-}
-
-static bool among(const co_task_t *self, co_task_t *const tasks[], size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (tasks[i] && waits_for(tasks[i], self, 0))
-            return true;
-    return false;
 }
 
 static size_t count_null(co_task_t *const tasks[], size_t n)
@@ -224,6 +225,8 @@ static size_t count_null(co_task_t *const tasks[], size_t n)
 static int gather(co_task_t *self, int rc, struct watch *watch, co_task_t *const tasks[], size_t n,
                   const struct co__reason *reason)
 {
+    self->awaiting_all = tasks;
+    self->awaiting_count = n;
     if (rc == 0 && !watch->failed)
         rc = watch_tasks(self, watch, tasks, n, reason);
     bool give_up = rc < 0 || (watch->failed && watch->mode == CO_FIRST_FAILED);
@@ -233,6 +236,7 @@ static int gather(co_task_t *self, int rc, struct watch *watch, co_task_t *const
     for (size_t i = 0; i < n; i++)
         if (tasks[i] && !tasks[i]->done)
             join_shielded(self, tasks[i], reason->call, reason->where);
+    self->awaiting_count = 0;
     return rc;
 }
 
@@ -242,7 +246,7 @@ int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where)
     int rc = co__check(self);
     if (!self)
         return rc;
-    if (among(self, tasks, n))
+    if (wait_for_self(self, tasks, n))
         return -EDEADLK;
     struct watch watch = {.mode = CO_FIRST_FAILED, .failed = count_null(tasks, n)};
     struct co__reason reason = {"co_gather", where, CO__TASKS, .number = (int64_t)n};
@@ -258,23 +262,18 @@ int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where)
     return rc < 0 ? rc : result;
 }
 
-/* The tasks that are not NULL can be watched only if all are: one that could not be spawned takes
- * the slower way of joining one after the other. */
 int co_gather_all_here(co_task_t *const tasks[], size_t n, int results[], const char *where)
 {
     co_task_t *self = co__current;
     int rc = co__check(self), failed = 0;
     if (!self)
         return rc;
-    if (among(self, tasks, n))
+    if (wait_for_self(self, tasks, n))
         return -EDEADLK;
     struct co__reason reason = {"co_gather_all", where, CO__TASKS, .number = (int64_t)n};
     struct watch watch = {.mode = CO_ALL};
-    if (count_null(tasks, n) == 0)
-        rc = gather(self, rc, &watch, tasks, n, &reason);
+    rc = gather(self, rc, &watch, tasks, n, &reason);
     for (size_t i = 0; i < n; i++) {
-        if (tasks[i])
-            rc = join(self, tasks[i], rc, reason.call, where);
         int result = tasks[i] ? take(NULL, tasks[i]) : -ENOMEM;
         failed += result < 0;
         if (results)
@@ -291,10 +290,14 @@ int co_wait_here(co_task_t *const tasks[], size_t n, int mode, const char *where
         return rc;
     if (n == 0 || mode < CO_ALL || mode > CO_FIRST_FAILED || count_null(tasks, n))
         return -EINVAL;
-    if (among(self, tasks, n))
+    if (wait_for_self(self, tasks, n))
         return -EDEADLK;
     struct watch watch = {.mode = mode};
     struct co__reason reason = {"co_wait", where, CO__TASKS, .number = (int64_t)n};
+    self->awaiting_all = tasks;
+    self->awaiting_count =
+        mode == CO_ALL ? n : 0; /* the others may end before a task that waits for us */
     rc = watch_tasks(self, &watch, tasks, n, &reason);
+    self->awaiting_count = 0;
     return rc < 0 ? rc : (int)watch.done;
 }

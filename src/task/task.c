@@ -39,6 +39,7 @@ static void init(co_task_t *task, struct scheduler *scheduler, co_fn *fn, void *
     task->group = NULL;
     task->awaiting = NULL;
     task->awaiting_count = 0;
+    task->searched = 0;
     task->awaiting_group = NULL;
     task->resumer = NULL;
     task->error = NULL;

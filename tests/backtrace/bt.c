@@ -1,4 +1,4 @@
-/* bt.c: what check_backtrace.sh looks at in gdb: coroutines in the middle of a call, running and parked. */
+/* bt.c: what check_backtrace.sh looks at in gdb: a coroutine in the middle of a call. */
 #include <coloop.h>
 
 volatile int depth_reached;
@@ -26,7 +26,9 @@ int coroutine_main(void *arg)
 int first_main(void *arg)
 {
     int rc = co_await_task(co_spawn(coroutine_main, arg)); /* on a stack that is born now */
-    return rc < 0 ? rc : co_await_task(co_spawn(coroutine_main, arg)); /* and on one that is used again */
+    if (rc < 0)
+        return rc;
+    return co_await_task(co_spawn(coroutine_main, arg)); /* and on one that is used again */
 }
 
 int main(void)
