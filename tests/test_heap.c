@@ -1,4 +1,5 @@
-/* The heap: every order of insertion and removal of a few nodes, and a long random one against a sorted model. */
+/* The heap: every order of insertion and removal of a few nodes, and a long random one against a
+ * sorted model. */
 #include "support.h"
 
 #include "base/heap.h"
@@ -8,12 +9,14 @@ enum { FEW = 7 };
 static void check_invariants(const struct heap *heap)
 {
     for (size_t i = 0; i < heap->count; i++) {
-        assert_ptr_equal(heap->entries[heap->entries[i].node->position - 1].node, heap->entries[i].node);
+        assert_ptr_equal(heap->entries[heap->entries[i].node->position - 1].node,
+                         heap->entries[i].node);
         assert_true(i == 0 || heap->entries[(i - 1) / 4].key <= heap->entries[i].key);
     }
 }
 
-/* Inserts nodes with the keys, removes the one at `gone`, and expects the others in order, ties by insertion. */
+/* Inserts nodes with the keys, removes the one at `gone`, and expects the others in order, ties by
+ * insertion. */
 static void try_order(const int keys[FEW], int gone)
 {
     struct heap heap = {0};

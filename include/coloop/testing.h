@@ -67,7 +67,7 @@ COLOOP_API int co_test_cancels(const co_test_scenario_t *scenario, co_test_repor
 COLOOP_API int co_test_allocations(const co_test_scenario_t *scenario, co_test_report_t *report);
 
 /* Numbers by chance: any; and one of 0 to n - 1 (n is not 0). The same seed, the same numbers. */
-typedef struct co_test_random {
+typedef struct co_test_randomness {
     uint64_t state;
 } co_test_random_t;
 COLOOP_API uint64_t co_test_next(co_test_random_t *random);

@@ -25,12 +25,14 @@ void test_check(bool ok, const char *expression, const char *file, int line)
         note_failure(expression, file, line);
 }
 
-void test_check_int(int64_t value, int64_t expected, const char *expression, const char *file, int line)
+void test_check_int(int64_t value, int64_t expected, const char *expression, const char *file,
+                    int line)
 {
     char text[256];
     if (value == expected)
         return;
-    snprintf(text, sizeof text, "%s is %lld, not %lld", expression, (long long)value, (long long)expected);
+    snprintf(text, sizeof text, "%s is %lld, not %lld", expression, (long long)value,
+             (long long)expected);
     note_failure(text, file, line);
 }
 
@@ -106,8 +108,8 @@ static void keep_report(loop_t *loop, const loop_exception_t *exception, void *a
     (void)loop, (void)arg;
     size_t used = strlen(report_text);
     report_count++;
-    snprintf(report_text + used, sizeof report_text - used, "%s|%d|%s\n", exception->message, exception->error,
-             exception->where ? exception->where : "-");
+    snprintf(report_text + used, sizeof report_text - used, "%s|%d|%s\n", exception->message,
+             exception->error, exception->where ? exception->where : "-");
 }
 
 int reports(void)

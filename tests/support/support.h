@@ -1,5 +1,5 @@
-/* support.h: what tests share. A failing cmocka assertion is a longjmp and must not happen on a coroutine's stack:
- * coroutines record with CHECK and trace, and the main stack asserts. */
+/* support.h: what tests share. A failing cmocka assertion is a longjmp and must not happen on a
+ * coroutine's stack: coroutines record with CHECK and trace, and the main stack asserts. */
 #ifndef TESTS_SUPPORT_H
 #define TESTS_SUPPORT_H
 
@@ -19,20 +19,22 @@
 
 #define MS INT64_C(1000000) /* nanoseconds */
 
-/* True, or the first failure is noted and the running task ended; outside a coroutine the test fails at once. */
+/* True, or the first failure is noted and the running task ended; outside a coroutine the test
+ * fails at once. */
 #define CHECK(expression) test_check((expression), #expression, __FILE__, __LINE__)
 #define CHECK_INT(value, expected) test_check_int((value), (expected), #value, __FILE__, __LINE__)
 void test_check(bool ok, const char *expression, const char *file, int line);
-void test_check_int(int64_t value, int64_t expected, const char *expression, const char *file, int line);
+void test_check_int(int64_t value, int64_t expected, const char *expression, const char *file,
+                    int line);
 
 /* What happened, in words separated by blanks: "a1 b1 a2". */
 void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *traced(void);
 void trace_clear(void);
 
-/* A loop with virtual time (loop_open) or real time (loop_open_real), whose exceptions are counted and kept instead of
- * written. close_loop closes it, fails the test if a CHECK failed or memory is left, and returns what
- * loop_close did. */
+/* A loop with virtual time (loop_open) or real time (loop_open_real), whose exceptions are counted
+ * and kept instead of written. close_loop closes it, fails the test if a CHECK failed or memory is
+ * left, and returns what loop_close did. */
 loop_t *open_loop(void);
 loop_t *open_real_loop(void);
 loop_t *open_loop_with(const loop_options_t *options);
@@ -42,14 +44,16 @@ int close_loop(loop_t *loop);
 int reports(void);
 const char *reported(void);
 
-/* Runs fn(arg) as the first task of a new virtual-time loop until nothing is left, asserts that loop_run returned 0
- * and that nothing was reported, closes the loop and returns the task's result. */
+/* Runs fn(arg) as the first task of a new virtual-time loop until nothing is left, asserts that
+ * loop_run returned 0 and that nothing was reported, closes the loop and returns the task's result.
+ */
 #define run_task(fn, arg) run_task_in(open_loop(), #fn, (fn), (arg))
 #define run_real_task(fn, arg) run_task_in(open_real_loop(), #fn, (fn), (arg))
 int run_task_in(loop_t *loop, const char *name, co_fn *fn, void *arg);
 
-/* Allocation failures: the n-th allocation from now (1: the next) and, with `for_ever`, all later ones fail. 0 ends it.
- * allocations() counts since the last call of fail_allocation. blocks() are alive now. */
+/* Allocation failures: the n-th allocation from now (1: the next) and, with `for_ever`, all later
+ * ones fail. 0 ends it. allocations() counts since the last call of fail_allocation. blocks() are
+ * alive now. */
 void fail_allocation(size_t n, bool for_ever);
 size_t allocations(void);
 size_t blocks(void);
@@ -58,7 +62,8 @@ size_t blocks(void);
 void make_socketpair(int fds[2]);
 void make_pipe(int fds[2]);
 
-/* Whether the variant under test is the one named: "poll" selector, ucontext build, sanitizers, valgrind. */
+/* Whether the variant under test is the one named: "poll" selector, ucontext build, sanitizers,
+ * valgrind. */
 bool selector_is(const char *name);
 bool under_asan(void);
 bool under_valgrind(void);
