@@ -310,6 +310,30 @@ static void set_flag(void *arg)
     *(bool *)arg = true;
 }
 
+/* A level-triggered registration of a closed file would be told for ever. */
+static void a_closed_watched_file_that_lives_on_is_told_but_once(void **state)
+{
+    (void)state;
+    loop_t *loop = open_loop();
+    loop_stats_t stats;
+    bool seen = false;
+    int fds[2];
+    make_socketpair(fds);
+    int ghost = dup(fds[0]);
+    assert_int_equal(loop_add_reader(loop, fds[0], set_flag, &seen), 0);
+    loop_run_once(loop, 0);
+    assert_int_equal(co_close(fds[0]), 0);
+    assert_int_equal(write(fds[1], "o", 1), 1);
+    for (int i = 0; i < 20; i++)
+        loop_run_once(loop, 0);
+    loop_stats(loop, &stats);
+    assert_true(stats.events <= 2);
+    assert_false(seen);
+    close(ghost);
+    close(fds[1]);
+    close_loop(loop);
+}
+
 /* Makes the loop see an event of a file it has closed. */
 static void haunt(loop_t *loop)
 {
@@ -423,6 +447,7 @@ int main(void)
         cmocka_unit_test(a_wait_on_a_number_whose_last_wait_timed_out_sees_the_new_file),
         cmocka_unit_test(a_woken_reader_does_not_read_the_file_that_took_its_number),
         cmocka_unit_test(a_closed_file_that_lives_on_in_a_duplicate_is_ignored),
+        cmocka_unit_test(a_closed_watched_file_that_lives_on_is_told_but_once),
         cmocka_unit_test(the_exported_fd_stays_registered_elsewhere_after_a_ghost),
         cmocka_unit_test(closing_what_is_not_open_is_ebadf),
         cmocka_unit_test(a_callback_may_close_its_own_fd_under_a_waiter),
