@@ -279,7 +279,8 @@ static int await_deaf(void *arg)
 {
     (void)arg;
     int rc = 0;
-    co_timeout(20) {
+    co_timeout(20)
+    {
         rc = co_await_task(co_spawn(ignore_cancellation, (void *)7));
         CHECK_INT(co_yield_now(), -ETIMEDOUT);
     }

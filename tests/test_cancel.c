@@ -115,11 +115,26 @@ static void cancelled_while_it_finishes_a_task_keeps_its_result(void **state)
 
 /* --- Every call ------------------------------------------------------------------------------- */
 
-static ssize_t call_sleep(void) { return co_sleep(1000); }
-static ssize_t call_sleep_for_ever(void) { return co_sleep(-1); }
-static ssize_t call_sleep_ns(void) { return co_sleep_ns(1000 * MS); }
-static ssize_t call_sleep_until(void) { return co_sleep_until(INT64_MAX - 1); }
-static ssize_t call_await_fd(void) { return co_await_fd(fds[0], CO_READ); }
+static ssize_t call_sleep(void)
+{
+    return co_sleep(1000);
+}
+static ssize_t call_sleep_for_ever(void)
+{
+    return co_sleep(-1);
+}
+static ssize_t call_sleep_ns(void)
+{
+    return co_sleep_ns(1000 * MS);
+}
+static ssize_t call_sleep_until(void)
+{
+    return co_sleep_until(INT64_MAX - 1);
+}
+static ssize_t call_await_fd(void)
+{
+    return co_await_fd(fds[0], CO_READ);
+}
 
 static ssize_t call_read(void)
 {
@@ -146,8 +161,14 @@ static ssize_t call_write(void)
     return co_write(fds[0], data, sizeof data);
 }
 
-static ssize_t call_await(void) { return co_await_task(co_spawn(sleep_only, NULL)); }
-static ssize_t call_wait_for(void) { return co_wait_for(co_spawn(sleep_only, NULL), 1000); }
+static ssize_t call_await(void)
+{
+    return co_await_task(co_spawn(sleep_only, NULL));
+}
+static ssize_t call_wait_for(void)
+{
+    return co_wait_for(co_spawn(sleep_only, NULL), 1000);
+}
 
 static ssize_t call_gather(void)
 {

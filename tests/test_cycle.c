@@ -1,5 +1,5 @@
-/* Cycles of waiting that close late, and looking for cycles in large graphs of waiting tasks. Each test
- * runs in a child that has 10 seconds, as what fails here hangs. */
+/* Cycles of waiting that close late, and looking for cycles in large graphs of waiting tasks. Each
+ * test runs in a child that has 10 seconds, as what fails here hangs. */
 #include "support.h"
 
 #include <sys/wait.h>
@@ -16,7 +16,7 @@ static int status_of_child(int (*fn)(void))
     return status;
 }
 
-/* --- A cycle that closes while a gather cleans up ----------------------------------------------------- */
+/* --- A cycle that closes while a gather cleans up ---------------------------------------- */
 
 static co_task_t *gatherer;
 
@@ -70,9 +70,8 @@ static void who_is_gathered_may_not_await_the_gatherer_while_that_cleans_up(void
     assert_int_equal(status_of_child(cancel_a_gather), 0);
 }
 
-
-/* Two tasks that have come to wait for each other, by whatever way, hang; a third one that awaits one of
- * them waits as well, and the loop goes on. */
+/* Two tasks that have come to wait for each other, by whatever way, hang; a third one that awaits
+ * one of them waits as well, and the loop goes on. */
 static int await_one_of_a_cycle(void)
 {
     loop_t *loop = open_loop();
@@ -94,10 +93,10 @@ static void awaiting_a_member_of_a_foreign_cycle_comes_back(void **state)
     assert_int_equal(status_of_child(await_one_of_a_cycle), 0);
 }
 
-/* --- Large graphs ------------------------------------------------------------------------------------- */
+/* --- Large graphs ------------------------------------------------------------------------- */
 
-/* Each of two tasks of a level gathers both tasks of the next one: 2 to the power of LEVELS ways, but few
- * tasks. */
+/* Each of two tasks of a level gathers both tasks of the next one: 2 to the power of LEVELS ways,
+ * but few tasks. */
 enum { LEVELS = 28 };
 static co_task_t *ladder[LEVELS + 1][2];
 

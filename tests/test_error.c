@@ -257,9 +257,11 @@ static void say_interrupted(void *word)
 static int cross_frames(void *arg)
 {
     co_defer(say_interrupted, "outside");
-    co_timeout(10) {
+    co_timeout(10)
+    {
         co_defer(say_interrupted, "late");
-        co_shield() {
+        co_shield()
+        {
             co_defer(say_interrupted, "shielded");
             CHECK_INT(co_sleep(20), 0);
             co_defer(say, "last");

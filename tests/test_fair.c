@@ -17,12 +17,30 @@ static int run_once(void *arg)
 static int fds[2];
 static co_task_t *done_task;
 
-static int call_await_fd(void) { return co_await_fd(fds[0], CO_WRITE); }
-static int call_bad_fd(void) { return co_await_fd(-1, CO_READ) == -EBADF; }
-static int call_wait(void) { return co_wait(&done_task, 1, CO_ALL); }
-static int call_await(void) { return co_await_task(co_task_retain(done_task)) == 9; }
-static int call_gather(void) { return co_gather(co_task_retain(done_task)) == 0; }
-static int call_gather_nothing(void) { return co_gather_tasks(NULL, 0) == 0; }
+static int call_await_fd(void)
+{
+    return co_await_fd(fds[0], CO_WRITE);
+}
+static int call_bad_fd(void)
+{
+    return co_await_fd(-1, CO_READ) == -EBADF;
+}
+static int call_wait(void)
+{
+    return co_wait(&done_task, 1, CO_ALL);
+}
+static int call_await(void)
+{
+    return co_await_task(co_task_retain(done_task)) == 9;
+}
+static int call_gather(void)
+{
+    return co_gather(co_task_retain(done_task)) == 0;
+}
+static int call_gather_nothing(void)
+{
+    return co_gather_tasks(NULL, 0) == 0;
+}
 
 static int call_gather_all(void)
 {
@@ -97,7 +115,7 @@ static void a_task_whose_calls_all_succeed_at_once_gives_way(void **state)
 {
     (void)state;
     static call_fn *const calls[] = {
-        call_await_fd,       call_bad_fd,     call_wait,       call_await,    call_gather,
+        call_await_fd,       call_bad_fd,     call_wait,       call_await,     call_gather,
         call_gather_nothing, call_gather_all, call_in_timeout, call_in_shield, call_write_and_read,
     };
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
@@ -191,7 +209,8 @@ static int ignore_timeout(void *arg)
 {
     int calls = 0;
     (void)arg;
-    co_timeout(0) {
+    co_timeout(0)
+    {
         CHECK_INT(co_sleep(5), -ETIMEDOUT);
         ran = false;
         CHECK_INT(co_go(run_once, NULL), 0);

@@ -46,7 +46,8 @@ static void a_call_ends_when_the_time_around_it_has_passed(void **state)
 static int time_out_again(void *arg)
 {
     (void)arg;
-    co_timeout(10) {
+    co_timeout(10)
+    {
         CHECK_INT(co_sleep(50), -ETIMEDOUT);
         for (int i = 0; i < 200; i++) {
             CHECK_INT(co_sleep(1), -ETIMEDOUT);
@@ -69,13 +70,15 @@ static int nest_timeouts(void *arg)
 {
     (void)arg;
     int rc = 1;
-    co_timeout(10) {
+    co_timeout(10)
+    {
         co_timeout(30) rc = co_sleep(50); /* the outer one ends it */
         CHECK_INT(rc, -ETIMEDOUT);
         CHECK_INT(now_ms(), 10);
         CHECK_INT(co_yield_now(), -ETIMEDOUT);
     }
-    co_timeout(30) {
+    co_timeout(30)
+    {
         co_timeout(10) rc = co_sleep(50); /* the inner one does */
         CHECK_INT(rc, -ETIMEDOUT);
         CHECK_INT(now_ms(), 20);
@@ -170,8 +173,7 @@ static int spin_in_timeout(void *arg)
     (void)arg;
     int64_t calls = 0;
     int rc = 0;
-    co_timeout(5) while (rc != -ETIMEDOUT && calls++ < INT64_C(2000000000))
-        rc = co_await_fd(-1, 0);
+    co_timeout(5) while (rc != -ETIMEDOUT && calls++ < INT64_C(2000000000)) rc = co_await_fd(-1, 0);
     return rc;
 }
 
@@ -200,8 +202,10 @@ static void a_timeout_is_noticed_by_a_task_that_only_yields(void **state)
 static int shield_in_timeout(void *arg)
 {
     (void)arg;
-    co_timeout(10) {
-        co_shield() {
+    co_timeout(10)
+    {
+        co_shield()
+        {
             CHECK_INT(co_sleep(30), 0);
             co_timeout(5) CHECK_INT(co_sleep(10), -ETIMEDOUT); /* its own deadlines count */
             CHECK_INT(co_sleep(5), 0);
@@ -221,7 +225,8 @@ static void a_shield_hides_the_deadline_around_it(void **state)
 static int shield_around_timeout(void *arg)
 {
     (void)arg;
-    co_timeout(10) co_shield() co_timeout(20) {
+    co_timeout(10) co_shield() co_timeout(20)
+    {
         CHECK_INT(co_sleep(15), 0);
         CHECK_INT(co_sleep(15), -ETIMEDOUT);
         CHECK_INT(now_ms(), 20);
@@ -241,7 +246,8 @@ static void a_timeout_in_a_shield_is_not_hidden(void **state)
 static int shield_when_expired(void *arg)
 {
     (void)arg;
-    co_timeout(10) {
+    co_timeout(10)
+    {
         CHECK_INT(co_sleep(20), -ETIMEDOUT);
         co_shield() co_shield() CHECK_INT(co_sleep(20), 0);
         CHECK_INT(co_sleep(20), -ETIMEDOUT);
@@ -259,7 +265,8 @@ static void a_shield_lets_an_expired_task_clean_up(void **state)
 static int park_shielded_first(void *arg)
 {
     (void)arg;
-    co_timeout(10) {
+    co_timeout(10)
+    {
         co_shield() CHECK_INT(co_sleep(2), 0);
         CHECK_INT(co_sleep(20), -ETIMEDOUT);
     }
@@ -282,7 +289,8 @@ static int leave_by_return(void)
 
 static int leave_by_goto(void)
 {
-    co_timeout(5) {
+    co_timeout(5)
+    {
         CHECK_INT(co_sleep(10), -ETIMEDOUT);
         goto out;
     }
@@ -293,7 +301,8 @@ out:
 static int throw_out(void *arg)
 {
     (void)arg;
-    co_timeout(5) {
+    co_timeout(5)
+    {
         CHECK_INT(co_sleep(10), -ETIMEDOUT);
         co_timeout(5) co_throw(-EIO, "out");
     }
@@ -310,7 +319,8 @@ static int leave_in_every_way(void *arg)
     CHECK_INT(co_sleep(10), 0);
     int rounds = 0;
     for (; rounds < 3; rounds++) {
-        co_timeout(5) {
+        co_timeout(5)
+        {
             CHECK_INT(co_sleep(10), -ETIMEDOUT);
             if (rounds == 0)
                 break; /* leaves the block, which is a loop */

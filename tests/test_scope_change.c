@@ -172,7 +172,7 @@ static int look_at_scopes(void *arg)
     co_scope_leave(&scope);
     CHECK_INT(co_sleep(20), 0);
     CHECK(!co_scope_expired(&scope) && !co_scope_cancelled(&scope)); /* it was left in time */
-    co_scope_cancel(&scope); /* too late, and allowed */
+    co_scope_cancel(&scope);                                         /* too late, and allowed */
     co_scope_set_deadline(&scope, 0);
     CHECK_INT(co_sleep(1), 0);
     co_scope_enter(&scope, 5);

@@ -104,7 +104,8 @@ static void outside_a_coroutine_scopes_do_nothing(void **state)
 static int sleep_without_memory(void *arg)
 {
     (void)arg;
-    co_timeout(10) {
+    co_timeout(10)
+    {
         fail_allocation(1, true);
         CHECK_INT(co_sleep(-1), -ENOMEM);
         CHECK_INT(co_yield_now(), -ENOMEM);
@@ -124,7 +125,8 @@ static void a_call_whose_deadline_cannot_be_set_says_so(void **state)
 static int sleep_in_two_scopes(void *arg)
 {
     (void)arg;
-    co_timeout(10) co_timeout(-1) {
+    co_timeout(10) co_timeout(-1)
+    {
         fail_allocation(1, true);
         CHECK_INT(co_sleep(-1), -ENOMEM);
         fail_allocation(0, false);
@@ -171,7 +173,8 @@ static int park_in_scopes(void *arg)
 {
     struct parked *parked = arg;
     co_scope_enter(&parked->scope, -1);
-    co_timeout(-1) {
+    co_timeout(-1)
+    {
         trace("%s", co_sleep(-1) == -ENOMEM ? "no-memory" : "?");
         trace("%s", co_sleep(-1) == -ETIMEDOUT ? "timeout" : "?");
     }

@@ -217,9 +217,18 @@ static int close_with(co_fn *fn)
     return loop_close(loop) == 1 ? 0 : 2;
 }
 
-static int close_waiting_shielded(void) { return close_with(wait_shielded); }
-static int close_spinning_deferred(void) { return close_with(defer_spinning); }
-static int close_thrown_again(void) { return close_with(try_again_for_ever); }
+static int close_waiting_shielded(void)
+{
+    return close_with(wait_shielded);
+}
+static int close_spinning_deferred(void)
+{
+    return close_with(defer_spinning);
+}
+static int close_thrown_again(void)
+{
+    return close_with(try_again_for_ever);
+}
 
 static void one_that_waits_shielded_for_ever_is_ended_too(void **state)
 {

@@ -26,8 +26,9 @@ typedef struct co_chan_options {
 
 /* A channel for items of item_size bytes (0: mere signals) that holds up to `capacity` of them: 0
  * is a rendezvous, where a sender waits for its receiver; CO_UNBOUNDED never makes a sender wait.
- * options may be NULL. Buffers grow as they fill. NULL with errno ENOMEM or EINVAL. The caller
- * frees it with co_chan_free. */
+ * options may be NULL. Buffers grow as they fill. The order is that of the buffered items: those of
+ * parked senders enter the buffer in the order of arrival. NULL with errno ENOMEM or EINVAL. The
+ * caller frees it with co_chan_free. */
 #define co_chan_new(item_size, capacity) co_chan_new_with((item_size), (capacity), NULL)
 COLOOP_API co_chan_t *co_chan_new_with(size_t item_size, size_t capacity,
                                        const co_chan_options_t *options);
@@ -96,11 +97,13 @@ typedef struct co_case {
 
 /* Waits until one of the cases can happen, lets that one happen and no other, and returns its
  * index; its `result` tells how. Suspends. Among those that can happen at once it chooses by chance
- * (loop_options_t.seed), so that none starves. A task, future or event case only says that it is
- * done or set; nothing is consumed. CO_AFTER(0) happens when no other case can. -ECANCELED,
- * -ETIMEDOUT: none happened; -EINVAL: n is 0 or a case is none; -ENOMEM, -EBADF and the like: a
- * case could not be waited for, and none happened. co_case_t cases[] = {CO_RECV(jobs, &job),
- * CO_SIGNAL(SIGTERM), CO_AFTER(1000)}; switch (co_select(cases, 3)) ... */
+ * (loop_options_t.seed), so that none starves (the odds are not even: the choice begins at a random
+ * case and takes the next that can happen). A task, future or event case only says that it is done
+ * or set; nothing is consumed. CO_TASK(NULL), a task that could not be spawned, happens at once
+ * with the result -ENOMEM. CO_AFTER(0) happens when no other case can. -ECANCELED, -ETIMEDOUT: none
+ * happened; -EINVAL: n is 0 or a case is none; -ENOMEM, -EBADF and the like: a case could not be
+ * waited for, and none happened. co_case_t cases[] = {CO_RECV(jobs, &job), CO_SIGNAL(SIGTERM),
+ * CO_AFTER(1000)}; switch (co_select(cases, 3)) ... */
 #define co_select(cases, n) co_select_here((cases), (n), CO_HERE)
 COLOOP_API int co_select_here(co_case_t cases[], size_t n, const char *where);
 

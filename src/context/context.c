@@ -88,7 +88,7 @@ static void prepare(struct birth *birth, struct context *start, void *low, void 
     makecontext(&birth->state, born, 0);
     /* launch runs on this stack, well below all that is in use: it is never returned to */
     start->ip = launch;
-    start->sp = context_call_sp((char *)__builtin_frame_address(0) - 2048);
+    start->sp = context_call_sp(context_sp() - 1024);
 }
 #else
 static void prepare(struct birth *birth, struct context *start, void *low, void *high)

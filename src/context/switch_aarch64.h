@@ -1,6 +1,5 @@
-/* switch_aarch64.h: the switch for AArch64; see switch_x86_64.h for the idea. x18 belongs to the
- * platform and is left alone; the floating-point control register belongs to the thread, unless
- * COLOOP_SAVE_FPU. */
+/* switch_aarch64.h: the switch for AArch64; see switch_x86_64.h for the idea. The floating-point
+ * control register belongs to the thread, unless COLOOP_SAVE_FPU. */
 #ifndef CONTEXT_SWITCH_AARCH64_H
 #define CONTEXT_SWITCH_AARCH64_H
 
@@ -14,6 +13,12 @@ struct context {
 #define CONTEXT_LANDING "bti j\n\t"
 #else
 #define CONTEXT_LANDING
+#endif
+
+#ifdef __APPLE__ /* x18 belongs to the platform there, and is one more temporary elsewhere */
+#define CONTEXT_CLOBBER_X18
+#else
+#define CONTEXT_CLOBBER_X18 , "x18"
 #endif
 
 static inline __attribute__((always_inline)) void context_jump(struct context *from,
@@ -37,11 +42,11 @@ static inline __attribute__((always_inline)) void context_jump(struct context *f
                      : "+r"(left), "+r"(next)
                      :
                      : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
-                       "x14", "x15", "x16", "x17", "x20", "x21", "x22", "x23", "x24", "x25", "x26",
-                       "x27", "x28", "x30", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8",
-                       "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19",
-                       "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30",
-                       "v31", "cc", "memory");
+                       "x14", "x15", "x16", "x17" CONTEXT_CLOBBER_X18, "x20", "x21", "x22", "x23",
+                       "x24", "x25", "x26", "x27", "x28", "x30", "v0", "v1", "v2", "v3", "v4", "v5",
+                       "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16",
+                       "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27",
+                       "v28", "v29", "v30", "v31", "cc", "memory");
 #ifdef COLOOP_SAVE_FPU
     __asm__ volatile("msr fpcr, %0" : : "r"(fpcr));
 #endif
@@ -50,6 +55,13 @@ static inline __attribute__((always_inline)) void context_jump(struct context *f
 static inline void *context_call_sp(void *high)
 {
     return (void *)((uintptr_t)high & ~(uintptr_t)15);
+}
+
+static inline __attribute__((always_inline)) char *context_sp(void)
+{
+    char *sp;
+    __asm__ volatile("mov %0, sp" : "=r"(sp));
+    return sp;
 }
 
 #define CONTEXT_OUTERMOST() __asm__ volatile(".cfi_undefined x30")

@@ -64,6 +64,13 @@ static inline void *context_call_sp(void *high)
     return (void *)(((uintptr_t)high & ~(uintptr_t)15) - 8);
 }
 
+static inline __attribute__((always_inline)) char *context_sp(void)
+{
+    char *sp;
+    __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
+    return sp;
+}
+
 /* In the outermost function of a stack: debuggers and unwinders end here. */
 #define CONTEXT_OUTERMOST() __asm__ volatile(".cfi_undefined rip")
 

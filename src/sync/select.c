@@ -246,7 +246,7 @@ static bool are_valid(const co_case_t cases[], size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (cases[i].kind > CO__CASE_AFTER ||
-            (cases[i].kind == CO__CASE_FD && !(cases[i].events & 3)))
+            (cases[i].kind == CO__CASE_FD && (!cases[i].events || cases[i].events & ~3)))
             return false;
     return n > 0;
 }
