@@ -31,6 +31,7 @@ set -- gcc:gcc g++:g++ 'echo "#include <errno.h>" | gcc -E -:libc6-dev' cmake:cm
 [ "$compiler$all" = gcc ] || set -- "$@" clang:clang \
     'test -e "$(clang -print-file-name=libclang_rt.asan-$(uname -m).a)":libclang-rt-dev'
 [ -z "$valgrind$all" ] || set -- "$@" valgrind:valgrind 'valgrind true:libc6-dbg' # it needs libc's symbols
+[ -z "$all" ] || set -- "$@" gdb:gdb # for the check of backtraces, skipped without it
 need "$@"
 
 # --- One variant ----------------------------------------------------------------------------------
