@@ -15,5 +15,6 @@
 #include <coloop/io.h>
 #include <coloop/net.h>
 #include <coloop/debug.h>
+#include <coloop/testing.h>
 
 #endif

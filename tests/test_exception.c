@@ -70,12 +70,14 @@ static void the_default_handler_reports_who_failed_how_and_where_on_a_line(void 
 {
     (void)state;
     assert_int_equal(run_in_child(let_tasks_fail), 0);
-    char *second = strchr(output, '\n');
+    char *first = strstr(output, "coloop: "); /* ASan may warn of ucontext on a line before */
+    assert_non_null(first);
+    char *second = strchr(first, '\n');
     assert_non_null(second);
     *second++ = '\0';
-    assert_non_null(strstr(output, "fail_plainly"));
-    assert_non_null(strstr(output, strerror(ENOENT)));
-    assert_non_null(strstr(output, "test_exception.c:"));
+    assert_non_null(strstr(first, "fail_plainly"));
+    assert_non_null(strstr(first, strerror(ENOENT)));
+    assert_non_null(strstr(first, "test_exception.c:"));
     assert_non_null(strstr(second, "fail_with_words"));
     assert_non_null(strstr(second, "no such user: nobody"));
     assert_non_null(strstr(second, strerror(ENOENT)));

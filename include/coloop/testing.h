@@ -20,7 +20,7 @@
  *
  * Environment, for a debugger's sake: COLOOP_TEST_REPLAY=name/mode/point, as a report says it,
  * leaves out all runs but that one; COLOOP_TEST_TRACE=1 writes each run to stderr before it begins,
- * to know which one crashed or hung. This header is not part of coloop.h. */
+ * to know which one crashed or hung. */
 #ifndef COLOOP_TESTING_H
 #define COLOOP_TESTING_H
 
