@@ -1,72 +1,7 @@
 /* The ends of channels and of waiting for them: closing, freeing, cancellation, memory. */
-#include "support.h"
+#include "test_chan.h"
 
 #include <stdio.h>
-
-static co_chan_t *chan;
-
-static const char *word(int rc)
-{
-    switch (rc) {
-    case 0:
-        return "ok";
-    case -EPIPE:
-        return "closed";
-    case -EAGAIN:
-        return "again";
-    case -ECANCELED:
-        return "cancelled";
-    case -ETIMEDOUT:
-        return "late";
-    default:
-        return strerror(-rc);
-    }
-}
-
-/* A task that sends the number arg, or receives one, and traces how it went: "send1:ok". */
-static int send_one(void *arg)
-{
-    int number = (int)(intptr_t)arg;
-    int rc = co_chan_send(chan, &number);
-    trace("send%d:%s", number, word(rc));
-    return 0;
-}
-
-static int recv_one(void *arg)
-{
-    int number = -1, rc = co_chan_recv(chan, &number);
-    trace(rc == 0 ? "recv%d:%d" : "recv%d=%d:%s", (int)(intptr_t)arg, number, word(rc));
-    return 0;
-}
-
-static void *number(int n)
-{
-    return (void *)(intptr_t)n;
-}
-
-static void settle(void)
-{
-    for (int i = 0; i < 4; i++)
-        co_yield_now();
-}
-
-static int received(void)
-{
-    int n = -1;
-    CHECK_INT(co_chan_recv(chan, &n), 0);
-    return n;
-}
-
-static int try_number(int n)
-{
-    return co_chan_try_send(chan, &n);
-}
-
-static void open_chan(size_t capacity)
-{
-    chan = co_chan_new(sizeof(int), capacity);
-    CHECK(chan != NULL);
-}
 
 /* --- Closing ---------------------------------------------------------------------------------- */
 

@@ -273,6 +273,32 @@ static void a_child_can_be_the_parent_of_another(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
+static int watched_fd;
+
+/* Its copies of the loop's tables are the child's own, the selector behind them is not. */
+static int child_changes_watchers(void)
+{
+    if (loop_remove_reader(loop, watched_fd) != 1)
+        return 1;
+    return loop_add_writer(loop, watched_fd, say, "no") == -ECHILD ? 0 : 2;
+}
+
+static void watchers_changed_in_the_child_go_on_in_the_parent(void **state)
+{
+    (void)state;
+    int watched[2];
+    loop = open_loop();
+    make_socketpair(watched);
+    watched_fd = watched[0];
+    assert_int_equal(loop_add_reader(loop, watched_fd, on_readable, &watched_fd), 0);
+    assert_int_equal(in_child(child_changes_watchers), 0);
+    assert_int_equal(write(watched[1], "x", 1), 1);
+    assert_int_equal(loop_run_once(loop, 0), 0);
+    assert_string_equal(traced(), "read1");
+    close(watched[0]), close(watched[1]);
+    assert_int_equal(close_loop(loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +308,7 @@ int main(void)
         cmocka_unit_test(the_child_gets_the_disposition_back_and_the_parent_keeps_its_handler),
         cmocka_unit_test(a_child_forked_in_a_callback_or_a_task_can_run_a_loop_of_its_own),
         cmocka_unit_test(a_child_forked_inside_a_run_gets_echild_and_cannot_close),
+        cmocka_unit_test(watchers_changed_in_the_child_go_on_in_the_parent),
         cmocka_unit_test(a_child_can_be_the_parent_of_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,78 +1,7 @@
 /* Select over channels: cancellation, deadlines, and what is refused. */
-#include "support.h"
+#include "test_select.h"
 
 #include <stdio.h>
-
-enum { CHANS = 4 };
-
-static co_chan_t *chans[CHANS];
-
-static void open_chans(size_t capacity)
-{
-    for (int i = 0; i < CHANS; i++) {
-        chans[i] = co_chan_new(sizeof(int), capacity);
-        CHECK(chans[i] != NULL);
-    }
-}
-
-static void free_chans(void)
-{
-    for (int i = 0; i < CHANS; i++)
-        co_chan_free(chans[i]);
-}
-
-static int put(co_chan_t *chan, int n)
-{
-    return co_chan_try_send(chan, &n);
-}
-
-/* What is next in the channel, or a negative errno. */
-static int take(co_chan_t *chan)
-{
-    int n = -1, rc = co_chan_try_recv(chan, &n);
-    return rc < 0 ? rc : n;
-}
-
-static void settle(void)
-{
-    for (int i = 0; i < 4; i++)
-        co_yield_now();
-}
-
-static void check_nobody_waits(co_chan_t *chan)
-{
-    CHECK_INT(put(chan, 99), -EAGAIN);
-    CHECK_INT(take(chan), -EAGAIN);
-}
-
-/* A select over cases of its own in a task of its own. */
-struct selector {
-    co_case_t cases[4];
-    size_t n;
-    int rc;
-    co_task_t *task;
-};
-
-static int run_selector(void *arg)
-{
-    struct selector *selector = arg;
-    selector->rc = co_select(selector->cases, selector->n);
-    trace("%d", selector->rc);
-    return 0;
-}
-
-static void park_selector(struct selector *selector)
-{
-    selector->rc = -1000;
-    selector->task = co_spawn(run_selector, selector);
-    CHECK(selector->task != NULL);
-    settle();
-}
-
-static void join_selector(struct selector *selector)
-{
-    CHECK_INT(co_await_task(selector->task), 0);
-}
 
 /* --- Cancellation and deadlines --------------------------------------------------------------- */
 

@@ -56,8 +56,14 @@ static inline void expect_one(int fd, uint32_t generation, unsigned ready)
 }
 
 /* A test on one backend, or on both. */
-#define ON_EPOLL(test) {#test " (epoll)", test, set_up, tear_down, (void *)&coloop__selector_epoll}
-#define ON_POLL(test) {#test " (poll)", test, set_up, tear_down, (void *)&coloop__selector_poll}
+#define ON_EPOLL(test)                                                                             \
+    {                                                                                              \
+#test " (epoll)", test, set_up, tear_down, (void *)&coloop__selector_epoll                 \
+    }
+#define ON_POLL(test)                                                                              \
+    {                                                                                              \
+#test " (poll)", test, set_up, tear_down, (void *)&coloop__selector_poll                   \
+    }
 #define ON_BOTH(test) ON_EPOLL(test), ON_POLL(test)
 
 #endif

@@ -6,7 +6,7 @@
  * does not match a call (2.8 against 8.7 ns).
  *
  * The control words of the SSE and x87 units (rounding mode, exception masks) belong to the thread
- * and not to the coroutine, unless built with COLOOP_SAVE_FPU, which costs about 3 ns a switch. */
+ * and not to the coroutine, unless built with COLOOP_SAVE_FPU, which costs 1 to 3 ns a switch. */
 #ifndef CONTEXT_SWITCH_X86_64_H
 #define CONTEXT_SWITCH_X86_64_H
 

@@ -121,6 +121,8 @@ int loop__fd_update(loop_t *loop, int fd, struct loop__fd *entry)
     unsigned interest = wanted_interest(loop, entry);
     if (interest == entry->armed || (!interest && !entry->registered))
         return 0;
+    if (loop__forked(loop))
+        return -ECHILD; /* the selector is the parent's */
     int rc = -ENOENT;
     if (!interest) {
         loop->ops->remove(loop->selector, fd); /* or the file is gone, which is as good */

@@ -174,9 +174,9 @@ extern const struct loop_client co__client;
 
 /* What every stack of a scheduler runs. */
 void co__stack_main(struct stack *stack);
-/* Runs a task that is ready, from the loop's stack, until it gives way. */
-void co__resume(co_task_t *task);
-void co__run_item(struct loop__ready *item); /* the same, as an item of the ready queue */
+/* Runs a task that is ready, from the loop's stack, until it gives way: an item of the ready queue.
+ */
+void co__run_item(struct loop__ready *item);
 /* Runs a new task from within a callback or the running task, and returns when it, and no other,
  * gives way. */
 void co__run_eagerly(co_task_t *task);
@@ -184,9 +184,7 @@ void co__run_eagerly(co_task_t *task);
 void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
 /* Puts a task at the end of the ready queue. */
 void co__make_ready(co_task_t *task);
-/* Ends the running task, on its own stack. With unwound, frames are left on the stack: it does not
- * return. */
-void co__finish(co_task_t *task, int result, bool unwound);
+/* Ends the running task on its own stack, with frames left there. */
 void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
 /* Lets the running task, which is in the ready queue or will be woken, give way. */
 void co__give_way(co_task_t *task);
@@ -222,10 +220,7 @@ void co__scopes_init(co_task_t *task);
 void co__error_release(struct co__error *error);
 /* Makes the error of `from` the one of `to` as well. */
 void co__error_share(co_task_t *to, const co_task_t *from);
-/* Leaves everything that was entered, innermost first, and goes to the nearest co_try or ends the
- * task. */
-void co__unwind(co_task_t *task, int err) __attribute__((noreturn));
-/* The same past every co_try, to the task's end. */
+/* Leaves everything that was entered, innermost first, past every co_try, and ends the task. */
 void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */

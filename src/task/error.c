@@ -99,7 +99,8 @@ static void unwind_to_try(struct co__frame **frames)
         (*frames)->unwind(*frames);
 }
 
-void co__unwind(co_task_t *task, int err)
+/* To the nearest co_try, or to the task's end. */
+static __attribute__((noreturn)) void unwind(co_task_t *task, int err)
 {
     struct co__frame **frames = frames_of(task);
     if (task && task->ending)
@@ -144,7 +145,7 @@ void co_throw_here(const char *where, int err, const char *format, ...)
                     where, text, strerror(-negative(err)));
     }
     va_end(args);
-    co__unwind(co__current, negative(err));
+    unwind(co__current, negative(err));
 }
 
 /* --- Deferred calls --------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* park.c: the one place where a task is suspended.
  *
- *     RUNNING --co__park--> PARKED --co__wake, co__interrupt--> READY --co__resume--> RUNNING
+ *     RUNNING --co__park--> PARKED --co__wake, co__interrupt--> READY --co__run_item--> RUNNING
  *
  * Invariants:
  * 1. While a task is parked each of its waits is where somebody will find it; when it is woken none

@@ -1,7 +1,7 @@
 /* switch.c: who runs.
  *
- *     loop's stack:  co__resume --> task ... co__give_way --> the next ready task, or back
- *                                   task ... co__finish   --> back, to be reaped
+ *     loop's stack:  co__run_item --> task ... co__give_way --> the next ready task, or back
+ *                                     task ... finish       --> back, to be reaped
  *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
  * A task that gives way goes on straight in the next task of the pass, if that is what comes next,
@@ -83,7 +83,7 @@ static void run_timed(co_task_t *task, void (*run_it)(co_task_t *))
         report_slow(task, &before, took);
 }
 
-void co__resume(co_task_t *task)
+static void resume(co_task_t *task)
 {
     struct scheduler *scheduler = task->scheduler;
     if (__builtin_expect(task->loop->debug, 0))
@@ -95,7 +95,7 @@ void co__resume(co_task_t *task)
 
 void co__run_item(struct loop__ready *item)
 {
-    co__resume(container_of(item, co_task_t, ready));
+    resume(container_of(item, co_task_t, ready));
 }
 
 void co__make_ready(co_task_t *task)
@@ -124,7 +124,7 @@ void co__run_eagerly(co_task_t *task)
         return;
     }
     task->scheduler->indirect++;
-    co__resume(task);
+    resume(task);
     task->scheduler->indirect--;
 }
 
@@ -152,7 +152,8 @@ void co__give_way(co_task_t *task)
                    false);
 }
 
-void co__finish(co_task_t *task, int result, bool unwound)
+/* With unwound, frames are left on the stack, which is to be born anew: it does not return then. */
+static void finish(co_task_t *task, int result, bool unwound)
 {
     if (task->scope != &task->root)
         loop__abort(
@@ -168,7 +169,7 @@ void co__finish(co_task_t *task, int result, bool unwound)
 
 void co__finish_by_throw(co_task_t *task, int result)
 {
-    co__finish(task, result, true);
+    finish(task, result, true);
     __builtin_trap(); /* the stack was born anew, nobody comes back to here */
 }
 
@@ -177,6 +178,6 @@ void co__stack_main(struct stack *stack)
     co_task_t *task = (co_task_t *)stack;
     for (;;) {
         int result = task->fn(task->arg);
-        co__finish(task, result, false);
+        finish(task, result, false);
     }
 }
