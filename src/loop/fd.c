@@ -232,8 +232,8 @@ void loop__fd_forget(loop_t *loop, int fd)
     struct loop__fd *entry = loop__fd_find(loop, fd);
     if (!entry)
         return;
-    if (entry->registered && !loop->ops->edge) /* a selector that knows numbers must be told */
-        loop->ops->remove(loop->selector, fd);
+    if (loop->ops->forget)
+        loop->ops->forget(loop->selector, fd);
     entry->forgotten++;
     entry->own = entry->always = entry->registered = entry->tcp = false;
     entry->armed = entry->ready = 0;
@@ -294,7 +294,8 @@ static void exorcise(loop_t *loop)
 {
     if (loop->ops->reset(loop->selector) < 0)
         return; /* out of fds: until the next ghost */
-    loop->ops->add(loop->selector, loop->wake_read, SELECT_READ, 0);
+    if (loop->wake_read >= 0)
+        loop->ops->add(loop->selector, loop->wake_read, SELECT_READ, 0);
     for (int fd = 0; fd < loop->fd_chunk_count * FD_CHUNK; fd++) {
         struct loop__fd *entry = loop__fd_find(loop, fd);
         if (!entry || !entry->registered)
