@@ -139,10 +139,11 @@ static void out_of_fds_it_is_refused_and_the_loop_goes_on(void **state)
     setrlimit(RLIMIT_NOFILE, &none);
     int refused = loop_fd(loop);
     setrlimit(RLIMIT_NOFILE, &limit);
-    assert_true(refused == -EMFILE || refused == -ENOTSUP);
+    if (refused < 0 || !selector_is("kqueue")) /* which needs no further fd */
+        assert_true(refused == -EMFILE || refused == -ENOTSUP);
     assert_int_equal(loop_call_later(loop, 1, say, "x", NULL), 0);
     exported = loop_fd(loop);
-    if (refused == -EMFILE)
+    if (refused != -ENOTSUP)
         drive();
     else
         assert_int_equal(loop_run(loop), 0);

@@ -107,8 +107,9 @@ static int epoll_remove(struct selector *s, int fd)
     return control(s, EPOLL_CTL_DEL, fd, 0, 0);
 }
 
-static int epoll_check(struct selector *s, int fd)
+static int epoll_check(struct selector *s, int fd, unsigned events)
 {
+    (void)events;
     int rc = control(s, EPOLL_CTL_ADD, fd, SELECT_ONCE, 0);
     if (rc == 0) {
         epoll_remove(s, fd);

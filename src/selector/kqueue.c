@@ -248,6 +248,14 @@ static int look_at(int fd)
     return S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode) ? FILE_PLAIN : FILE_OTHER;
 }
 
+/* What was planned for the number is void: it is closed, or another file. */
+static void kqueue_forget(struct selector *s, int fd)
+{
+    struct entry *entry = find(s, fd);
+    if (entry)
+        *entry = (struct entry){.next = entry->next, .state = entry->state & CHANGED};
+}
+
 static int kqueue_add(struct selector *s, int fd, unsigned interest, uint32_t generation)
 {
     int file = look_at(fd), rc = 0;
@@ -266,7 +274,25 @@ static int kqueue_add(struct selector *s, int fd, unsigned interest, uint32_t ge
     if (rc == 0)
         entry->state |= KNOWN;
     else
-        entry->wanted = 0;
+        kqueue_forget(s, fd);
+    return rc;
+}
+
+/* A change that changes nothing, to hear whether there is a knote; but it lets an EV_CLEAR one tell
+ * once more if it is ready, so only the awaited ones are asked. Of a knote that was spent and is
+ * gone, nothing can be known but whether the number is in use. */
+static int kqueue_check(struct selector *s, int fd, unsigned events)
+{
+    struct entry *entry = find_known(s, fd);
+    int rc = fcntl(fd, F_GETFD) < 0 ? -EBADF : entry ? 0 : -ENOENT;
+    if (rc == 0 && entry->state & CHANGED)
+        return 0; /* the next wait will find out */
+    for (int i = 0; rc == 0 && i < 2; i++)
+        if (entry->knotes[i] && events & (SELECT_READ << i)) {
+            unsigned flags = entry->knotes[i] & ENABLED ? EV_ENABLE : EV_DISABLE;
+            struct kevent change = change_of((uintptr_t)fd, filter_of(i), flags, entry->generation);
+            rc = -submit(s, &change);
+        }
     return rc;
 }
 
@@ -275,8 +301,10 @@ static int kqueue_modify(struct selector *s, int fd, unsigned interest, uint32_t
     struct entry *entry = find_known(s, fd);
     if (!entry)
         return fcntl(fd, F_GETFD) < 0 ? -EBADF : -ENOENT;
-    if (generation != entry->generation)
-        return kqueue_add(s, fd, interest, generation);
+    if (generation != entry->generation) {
+        int rc = kqueue_check(s, fd, BOTH);
+        return rc < 0 ? rc : kqueue_add(s, fd, interest, generation);
+    }
     unsigned why = interest & SELECT_EDGE ? 0 : AGAIN;
     if (ONCE_FLAG == EV_ONESHOT && why) /* no knote to ask: it may be another file */
         why |= RENEWED;
@@ -288,16 +316,8 @@ static int kqueue_modify(struct selector *s, int fd, unsigned interest, uint32_t
         return -ENOENT;
     int rc = submit_entry(s, fd, entry);
     if (rc < 0)
-        entry->wanted = 0;
+        kqueue_forget(s, fd);
     return rc;
-}
-
-/* What was planned for the number is void: it is closed, or another file. */
-static void kqueue_forget(struct selector *s, int fd)
-{
-    struct entry *entry = find(s, fd);
-    if (entry)
-        *entry = (struct entry){.next = entry->next, .state = entry->state & CHANGED};
 }
 
 static int kqueue_remove(struct selector *s, int fd)
@@ -313,23 +333,6 @@ static int kqueue_remove(struct selector *s, int fd)
     if (error == ENOENT && fcntl(fd, F_GETFD) < 0)
         error = EBADF;
     return -error;
-}
-
-/* A change that changes nothing, to hear whether there is a knote. Of one whose knote was spent and
- * is gone, nothing can be known but whether the number is in use. */
-static int kqueue_check(struct selector *s, int fd)
-{
-    struct entry *entry = find_known(s, fd);
-    int rc = fcntl(fd, F_GETFD) < 0 ? -EBADF : !entry || entry->state & RENEWED ? -ENOENT : 0;
-    if (rc == 0 && entry->state & CHANGED)
-        rc = submit_entry(s, fd, entry);
-    for (int i = 0; rc == 0 && i < 2; i++)
-        if (entry->knotes[i]) {
-            unsigned flags = entry->knotes[i] & ENABLED ? EV_ENABLE : EV_DISABLE;
-            struct kevent change = change_of((uintptr_t)fd, filter_of(i), flags, entry->generation);
-            rc = -submit(s, &change);
-        }
-    return rc == -EPERM ? -ENOENT : rc;
 }
 
 /* --- Events ----------------------------------------------------------------------------------- */

@@ -52,9 +52,10 @@ struct selector_ops {
      * remembers of it is void. May be NULL: it remembers nothing. */
     void (*forget)(struct selector *, int fd);
 
-    /* Whether fd is still registered, without any effect: 0, -ENOENT or -EBADF. May be NULL: never
-     * needed. */
-    int (*check)(struct selector *, int fd);
+    /* Whether fd is still registered: 0, -ENOENT or -EBADF. There is no effect if fd is not ready
+     * for any of `events`, which somebody waits for; else an edge may be told once more. May be
+     * NULL: never needed. */
+    int (*check)(struct selector *, int fd, unsigned events);
 
     /* Waits up to timeout ns (negative: for ever), never shorter unless something is ready or a
      * signal came; fills in at most n events and returns how many, 0 on a signal. */

@@ -1,6 +1,7 @@
 #include "support.h"
 
 #include "context/sanitizer.h"
+#include "selector/selector.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -185,7 +186,9 @@ void make_pipe(int fds[2])
 bool selector_is(const char *name)
 {
     const char *chosen = getenv("COLOOP_SELECTOR");
-    return chosen && strcmp(chosen, name) == 0;
+    if (!chosen || !*chosen)
+        chosen = COLOOP_DEFAULT_SELECTOR;
+    return strcmp(coloop__selector_find(*chosen ? chosen : NULL)->name, name) == 0;
 }
 
 bool under_asan(void)

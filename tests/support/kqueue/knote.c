@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -187,12 +186,12 @@ void shim_drop(struct shim_queue *q, struct knote *note)
             shim_arm(q, note);
         shim_count_knote((int)note->event.ident, -1);
     }
-    free(note);
+    shim_free(SHIM_KNOTE, note);
 }
 
 static struct knote *make_knote(struct shim_queue *q, const struct kevent *change)
 {
-    struct knote *note = calloc(1, sizeof *note), **bucket = bucket_of(q, change->ident);
+    struct knote *note = shim_allocate(SHIM_KNOTE), **bucket = bucket_of(q, change->ident);
     if (!note)
         return NULL;
     note->event = *change;

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -59,7 +58,7 @@ static void free_queue(struct shim_queue *q)
         close_now(q->active);
     if (q->alarm >= 0)
         close_now(q->alarm);
-    free(q);
+    shim_free(SHIM_QUEUE, q);
 }
 
 /* The fds inside keep out of the way: a kqueue takes one number, and the others are expected to be
@@ -124,11 +123,9 @@ static void watch_forks(void)
     pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-int kqueue(void)
+static int make_queue(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
-    struct shim_queue *q = calloc(1, sizeof *q);
+    struct shim_queue *q = shim_allocate(SHIM_QUEUE);
     if (!q) {
         errno = ENOMEM;
         return -1;
@@ -145,6 +142,18 @@ int kqueue(void)
     free_queue(q);
     errno = error;
     return -1;
+}
+
+int kqueue(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    sigset_t before;
+    shim_lock(&before);
+    int fd = make_queue(), error = errno;
+    shim_unlock(&before);
+    errno = error;
+    return fd;
 }
 
 /* --- Closing ---------------------------------------------------------------------------------- */

@@ -62,6 +62,13 @@ struct shim_queue {
     struct knote *soft;
 };
 
+/* --- memory.c --- */
+
+enum shim_kind { SHIM_KNOTE, SHIM_QUEUE };
+
+void *shim_allocate(enum shim_kind kind);
+void shim_free(enum shim_kind kind, void *memory);
+
 /* --- kqueue.c --- */
 
 /* Everything below happens under one lock, with all signals held back: kevent may be called by a
