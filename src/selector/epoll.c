@@ -1,7 +1,7 @@
 /* epoll.c: the selector of Linux. */
-#ifdef __linux__
 #include "selector/selector.h"
 
+#ifdef __linux__
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "context/sanitizer.h"

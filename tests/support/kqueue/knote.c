@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -262,6 +263,15 @@ static int check(const struct kevent *change)
     return change->ident >= SHIM_FDS || fcntl((int)change->ident, F_GETFD) < 0 ? EBADF : 0;
 }
 
+/* A pipe whose reader is gone takes no knote for writing, on some systems. */
+static bool has_no_reader(const struct kevent *change)
+{
+    struct stat st;
+    struct pollfd p = {.fd = (int)change->ident, .events = POLLOUT};
+    return change->filter == EVFILT_WRITE && fstat(p.fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
+           poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
 int shim_apply(struct shim_queue *q, const struct kevent *change)
 {
     int error = check(change);
@@ -280,6 +290,8 @@ int shim_apply(struct shim_queue *q, const struct kevent *change)
         return 0;
     }
     bool made = !note;
+    if (made && has_no_reader(change))
+        return EPIPE;
     if (made && !(note = make_knote(q, change)))
         return ENOMEM;
     touch(note, change);
