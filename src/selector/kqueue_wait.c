@@ -142,7 +142,7 @@ static bool submit_singly(struct selector *s, int n)
 static bool wait_once(struct selector *s, int64_t timeout)
 {
     struct timespec t = {0}, *limit = &t;
-    int n = take_changes(s), room = s->told_max - s->told_count;
+    int n = take_changes(s), taken = n, room = s->told_max - s->told_count;
     bool errors = n > room && submit_singly(s, n);
     n = n > room ? 0 : n;
     room = s->told_max - s->told_count;
@@ -154,7 +154,7 @@ static bool wait_once(struct selector *s, int64_t timeout)
         limit = timeout < 0 ? NULL : &t;
     }
     int got = kevent(s->fd, s->changes, n, s->events, room, limit);
-    return take_events(s, got) ? !s->told_count : s->changed >= 0;
+    return take_events(s, got) ? !s->told_count : taken && s->changed >= 0;
 }
 
 int coloop__kqueue_wait(struct selector *s, int64_t timeout, struct selector_event *events, int n)
