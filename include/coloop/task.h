@@ -95,6 +95,31 @@ COLOOP_API bool co_task_cancelled(const co_task_t *task);
 COLOOP_API const char *co_task_name(const co_task_t *task);
 COLOOP_API uint64_t co_task_id(const co_task_t *task);
 
+/* Task-local values: each task has its own value of every key, NULL at first. A new task starts
+ * with the values its parent, the task that spawns it, has at that moment; what either of them sets
+ * later is its own. A task spawned outside a coroutine has none.
+ *
+ *     static co_local_t request = {free};
+ *     rc = co_local_set(&request, strdup(id));        in this task, and all that it spawns from now
+ * on log_line("%s: ...", (const char *)co_local_get(&request));
+ *
+ * A key is known by its address and must outlive the tasks that use it. The destructor (may be
+ * NULL) gets each value once, when no task has it any more: the last one has ended or set another,
+ * before anybody learns of that end. Of one task's values those set last go first. It is called
+ * outside coroutines and must not suspend; it is not called for values left behind in a forked
+ * child. */
+typedef struct co_local {
+    void (*destructor)(void *value);
+} co_local_t;
+
+/* The running task's value; NULL if there is none, and outside a coroutine. Does not suspend. */
+COLOOP_API void *co_local_get(const co_local_t *key);
+
+/* Sets it; NULL takes it away. Setting the value it has already changes nothing. Does not suspend.
+ * 0; -ENOMEM (nothing changed, the value is still the caller's); -EPERM: outside a coroutine;
+ * -EINVAL: key is NULL. */
+COLOOP_API int co_local_set(const co_local_t *key, void *value);
+
 /* Calls fn(task, arg) through the ready queue once the task is done (also if it is already), in the
  * order of adding; the task is kept for the calls. -ENOMEM, -EINVAL. The removal takes away every
  * pending fn with that arg and returns how many. */
