@@ -29,7 +29,8 @@ typedef void co_done_fn(co_task_t *task, void *arg);
 typedef struct co_spawn_options {
     const char *name;  /* kept by reference; NULL = the function's name */
     size_t stack_size; /* bytes, rounded up to whole pages; 0 = the loop's stack_size */
-    bool eager; /* run at once, up to the first suspension, and only then return to the caller */
+    bool eager; /* run at once, up to the first suspension, and only then return to the caller;
+                   while the loop does not run, it waits for that like any other */
 } co_spawn_options_t;
 
 /* Starts fn(arg) as a task of the current loop (loop_spawn: of that loop) and returns a handle that
@@ -133,8 +134,9 @@ COLOOP_API void co_task_release(co_task_t *task);
 /* Waits for all tasks and releases all handles. Suspends. The first failure cancels the others,
  * which are waited for, and is returned; 0 if none failed. A NULL among the tasks is a failure with
  * -ENOMEM. When the caller is cancelled or out of time, so are all tasks, and the caller's code is
- * returned. -EDEADLK: the caller is among them; -EPERM: outside a coroutine; with these two no
- * handle is released. rc = co_gather(co_spawn(f, a), co_spawn(g, b)); */
+ * returned; and likewise -ENOMEM, when no memory is left for a deadline of its own. -EDEADLK: the
+ * caller is among them; -EPERM: outside a coroutine; with these two no handle is released. rc =
+ * co_gather(co_spawn(f, a), co_spawn(g, b)); */
 #define co_gather_tasks(tasks, n) co_gather_tasks_here((tasks), (n), CO_HERE)
 COLOOP_API int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where);
 #ifndef __cplusplus

@@ -123,6 +123,7 @@ struct co_task {
     uint64_t searched;                     /* number of the last search for a cycle that came by */
     const struct co_group *awaiting_group; /* and in co_group_wait */
     struct co__error *error;
+    unsigned notes;            /* how often an error was noted or came from elsewhere */
     struct co__locals *locals; /* task-local values, or NULL */
 };
 
@@ -219,6 +220,8 @@ void co__lift_shields(co_task_t *task);
 /* The task's root scope, with nothing in it. */
 void co__scopes_init(co_task_t *task);
 void co__error_release(struct co__error *error);
+/* Makes the error, a reference of the caller's (or NULL), the task's. */
+void co__error_take(co_task_t *task, struct co__error *error);
 /* Makes the error of `from` the one of `to` as well. */
 void co__error_share(co_task_t *to, const co_task_t *from);
 /* Leaves everything that was entered, innermost first, past every co_try, and ends the task. */

@@ -43,6 +43,7 @@ static void init(co_task_t *task, struct scheduler *scheduler, co_fn *fn, void *
     task->awaiting_group = NULL;
     task->resumer = NULL;
     task->error = NULL;
+    task->notes = 0;
     task->locals = co__locals_share(co__current);
 }
 
