@@ -73,8 +73,8 @@ int co_await_future_here(co_future_t *future, void **value, const char *where)
     int rc = co__check(self);
     if (rc == 0 && !future->done) {
         struct sync_waiter waiter = {0};
-        struct co__reason reason = {"co_await_future", where, CO__OBJECT, .object = future};
-        rc = sync__park(self, waiters_of(future), &waiter, &reason);
+        co__reason(self, "co_await_future", where, CO__OBJECT)->object = future;
+        rc = sync__park(self, waiters_of(future), &waiter);
     }
     if (rc < 0)
         return rc;

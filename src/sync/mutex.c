@@ -20,8 +20,8 @@ int co_mutex_lock_here(co_mutex_t *mutex, const char *where)
     if (mutex->owner == self)
         return -EDEADLK;
     struct sync_waiter waiter = {0};
-    struct co__reason reason = {"co_mutex_lock", where, CO__OWNED, .object = &mutex->owner};
-    return sync__park(self, &mutex->waiters, &waiter, &reason);
+    co__reason(self, "co_mutex_lock", where, CO__OWNED)->object = &mutex->owner;
+    return sync__park(self, &mutex->waiters, &waiter);
 }
 
 int co_mutex_trylock(co_mutex_t *mutex)

@@ -144,6 +144,7 @@ void co__reap(co_task_t *task)
     struct coloop__link *link;
     task->state = CO__DONE;
     task->done = true;
+    loop->passes_chain = false; /* whoever runs the loop may have run it for this */
     list_remove(&task->link);
     loop->no_work = --loop->client_work == 0;
     if (task->error && task->error->public.code != task->result) {
