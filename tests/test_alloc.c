@@ -3,7 +3,6 @@
 
 #include "base/alloc.h"
 
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -120,13 +119,17 @@ static void *bump(void *pointer, size_t size, void *arg)
     return result;
 }
 
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#ifdef __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 33)
+#include <malloc.h>
 #define COUNTING_MALLOC true
 static size_t heap_in_use(void)
 {
     return mallinfo2().uordblks;
 }
-#else
+#endif
+#endif
+#ifndef COUNTING_MALLOC
 #define COUNTING_MALLOC false
 static size_t heap_in_use(void)
 {

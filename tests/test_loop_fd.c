@@ -5,8 +5,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
 
 static loop_t *loop;
 static int exported;
@@ -497,6 +499,7 @@ static void runs_of_its_own_in_between_do_no_harm(void **state)
     finish("a b 1 woken c");
 }
 
+#ifdef __linux__
 static void it_can_be_polled_through_an_epoll_of_the_foreign_loop(void **state)
 {
     (void)state;
@@ -514,6 +517,9 @@ static void it_can_be_polled_through_an_epoll_of_the_foreign_loop(void **state)
     close(foreign);
     finish("a");
 }
+#else
+ONLY_ON_LINUX(it_can_be_polled_through_an_epoll_of_the_foreign_loop)
+#endif
 
 int main(void)
 {

@@ -3,8 +3,10 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
+
+#ifdef __linux__
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 
 /* epoll_ctl for the whole program: fails on demand. */
@@ -18,6 +20,7 @@ int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
     }
     return (int)syscall(SYS_epoll_ctl, epfd, op, fd, event);
 }
+#endif
 
 /* --- Reset ------------------------------------------------------------------------------------ */
 
@@ -142,6 +145,7 @@ static void a_reset_keeps_the_exported_number(void **state)
     assert_true(exported_readable(10000));
 }
 
+#ifdef __linux__
 static void a_reset_keeps_the_exported_fd_for_a_foreign_epoll(void **state)
 {
     (void)state;
@@ -155,9 +159,13 @@ static void a_reset_keeps_the_exported_fd_for_a_foreign_epoll(void **state)
     close(foreign);
     assert_int_equal(n, 1);
 }
+#else
+ONLY_ON_LINUX(a_reset_keeps_the_exported_fd_for_a_foreign_epoll)
+#endif
 
 /* --- Short of memory -------------------------------------------------------------------------- */
 
+#ifdef __linux__
 static void the_system_without_memory_is_an_error_of_the_call(void **state)
 {
     (void)state;
@@ -194,6 +202,11 @@ static void a_reset_that_fails_changes_nothing(void **state)
     fill(fds[1], 1);
     expect_one(fds[0], 1, SELECT_READ);
 }
+#else
+ONLY_ON_LINUX(the_system_without_memory_is_an_error_of_the_call)
+ONLY_ON_LINUX(an_alarm_that_cannot_be_registered_is_tried_again)
+ONLY_ON_LINUX(a_reset_that_fails_changes_nothing)
+#endif
 
 static void opening_without_memory_says_so(void **state)
 {
