@@ -1,13 +1,15 @@
 #!/bin/sh
 # Builds the library in one variant below build/ and runs its tests; installs what is missing (Debian).
-#   sh tests/run.sh [--gcc|--clang] [--asan|--valgrind] [--ucontext] [--poll] [--filter REGEX]
+#   sh tests/run.sh [--gcc|--clang] [--asan|--valgrind] [--ucontext] [--poll|--kqueue|--old-kqueue]
+#       [--filter REGEX]
+#   sh tests/run.sh --macos                     compiles and links everything for macOS, and runs nothing
 #   sh tests/run.sh --all [--filter REGEX]      several variants one after the other, and a table of them
 set -u
-variants='--gcc --clang --asan --asan,--clang --ucontext --poll --valgrind --ucontext,--asan'
+variants='--gcc --clang --asan --asan,--clang --ucontext --poll --kqueue --valgrind --ucontext,--asan'
 cd "$(dirname "$0")/.." || exit 2
 . tests/need.sh
 
-all='' compiler=gcc asan='' ucontext='' valgrind='' poll='' filter=''
+all='' compiler=gcc asan='' ucontext='' valgrind='' poll='' kqueue='' filter=''
 while [ $# -gt 0 ]; do
     case $1 in
         --all) all=1 ;;
@@ -16,8 +18,10 @@ while [ $# -gt 0 ]; do
         --ucontext) ucontext=-ucontext ;;
         --valgrind) valgrind=-valgrind ;;
         --poll) poll=1 ;;
+        --kqueue | --old-kqueue) kqueue=-${1#--} ;; # the tests' own, on top of epoll
+        --macos) exec sh tests/run_macos.sh ;;
         --filter) filter=${2:?--filter needs a regular expression}; shift ;;
-        *) sed -n '2,4s/^# *//p' "$0" >&2; exit 2 ;;
+        *) sed -n '2,6s/^# *//p' "$0" >&2; exit 2 ;;
     esac
     shift
 done
@@ -37,9 +41,9 @@ need "$@"
 # --- One variant ----------------------------------------------------------------------------------
 
 run_variant() {
-    build=build/$compiler$asan$ucontext$valgrind
+    build=build/$compiler$asan$ucontext$kqueue$valgrind
     # The checks of sources and package need no more than a plain build.
-    plain=$ucontext$poll
+    plain=$ucontext$poll$kqueue
     # A loop on poll has no fd to hand out: loop_fd is -ENOTSUP.
     skip=${poll:+foreign_poll}
     cc=gcc CXX=g++
@@ -51,6 +55,8 @@ run_variant() {
     mkdir -p "$build"
     { cmake -S . -B "$build" -DCMAKE_C_COMPILER=$cc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCOLOOP_WERROR=ON \
         -DCOLOOP_SANITIZE="${asan:+address,undefined}" -DCOLOOP_VALGRIND="${valgrind:+ON}" \
+        -DCOLOOP_SELECTOR="$([ -n "$kqueue" ] && echo kqueue || echo auto)" \
+        -DCOLOOP_KQUEUE_OLD="$([ "$kqueue" = -old-kqueue ] && echo ON || echo OFF)" \
         -DCOLOOP_CONTEXT="$([ -n "$ucontext" ] && echo ucontext || echo auto)" &&
         cmake --build "$build" -j "$(nproc)"; } >"$build/build.log" 2>&1 ||
         { cat "$build/build.log"; return 1; }

@@ -230,6 +230,7 @@ static void a_loop_gives_memory_back_while_it_is_idle(void **state)
 {
     (void)state;
     size_t sizes[2];
+    need_proc();
     if (under_asan() || under_valgrind())
         skip(); /* they keep memory of their own about it */
     assert_int_equal(run_task(use_stacks_and_rest, sizes), 0);

@@ -227,6 +227,7 @@ static void spawn_beyond_the_limit_of_mappings(void)
 static void near_the_limit_of_mappings_stacks_come_without_guards(void **state)
 {
     (void)state;
+    need_proc();
     if (under_asan() || under_valgrind())
         skip(); /* too much memory, too slow */
     size_t limit = 0;
@@ -278,6 +279,7 @@ static void spawn_in_a_small_address_space(void)
 static void without_address_space_a_spawn_fails_and_the_loop_goes_on(void **state)
 {
     (void)state;
+    need_proc();
     if (under_asan() || under_valgrind())
         skip(); /* their own mappings are without number */
     assert_int_equal(run_child(spawn_in_a_small_address_space), 46);

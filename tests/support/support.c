@@ -173,6 +173,14 @@ int run_task_in(loop_t *loop, const char *name, co_fn *fn, void *arg)
 
 /* --- Fds and variants ------------------------------------------------------------------------- */
 
+void need_proc(void)
+{
+    if (access("/proc/self/statm", R_OK) == 0)
+        return;
+    print_message("skipped, as there is no /proc\n");
+    skip();
+}
+
 void make_socketpair(int fds[2])
 {
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);

@@ -69,6 +69,9 @@ size_t blocks(void);
         skip();                                                                                    \
     }
 
+/* Skips a test, on the main stack, where /proc does not tell of the process. */
+void need_proc(void);
+
 /* A connected pair of non-blocking sockets or pipe ends, foreign to any loop. */
 void make_socketpair(int fds[2]);
 void make_pipe(int fds[2]);
