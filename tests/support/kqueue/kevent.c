@@ -122,9 +122,12 @@ static int take(struct shim_queue *q, struct kevent *events, int room)
 {
     int first = q->turn++ % 2 ? EVFILT_READ : EVFILT_WRITE;
     int second = first == EVFILT_READ ? EVFILT_WRITE : EVFILT_READ;
-    int count = take_soft(q, events, room);
-    count += take_files(q, first, events + count, room - count);
-    count += take_files(q, second, events + count, room - count);
+    int count = 0;
+    if (room) {
+        count = take_soft(q, events, room);
+        count += take_files(q, first, events + count, room - count);
+        count += take_files(q, second, events + count, room - count);
+    }
     shim_settle(q);
     return count;
 }
