@@ -171,6 +171,14 @@ static int kqueue_check(struct selector *s, int fd, unsigned events)
     return rc;
 }
 
+static bool lacks_knote(const struct entry *entry)
+{
+    for (int i = 0; i < 2; i++)
+        if (entry->wanted & (SELECT_READ << i) && !(entry->knotes[i] & MADE))
+            return true;
+    return false;
+}
+
 static int kqueue_modify(struct selector *s, int fd, unsigned interest, uint32_t generation)
 {
     struct entry *entry = find_known(s, fd);
@@ -180,10 +188,10 @@ static int kqueue_modify(struct selector *s, int fd, unsigned interest, uint32_t
         int rc = kqueue_check(s, fd, BOTH);
         return rc < 0 ? rc : kqueue_add(s, fd, interest, generation);
     }
-    unsigned why = interest & SELECT_EDGE ? 0 : AGAIN;
-    if (ONCE_FLAG == EV_ONESHOT && why) /* no knote to ask: it may be another file */
-        why |= RENEWED;
     entry->wanted = (uint8_t)interest;
+    unsigned why = interest & SELECT_EDGE ? 0 : AGAIN;
+    if (lacks_knote(entry)) /* that could be asked whether it is another file */
+        why |= RENEWED;
     coloop__kqueue_note_change(s, fd, entry, why);
     if (interest & KIND && !s->exported)
         return 0;
