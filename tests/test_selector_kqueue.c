@@ -102,6 +102,8 @@ static void an_exported_kqueue_is_changed_at_once(void **state)
     fill(more[1], 1);
     assert_int_equal(poll(&p, 1, 10000), 1);
     assert_int_equal(ops->wait(s, 0, events, 64), 1);
+    assert_int_equal(ops->modify(s, more[0], SELECT_READ | SELECT_ONCE, 1), 0);
+    assert_int_equal(poll(&p, 1, 10000), 1);
     close(more[0]);
     close(more[1]);
 }
@@ -125,6 +127,37 @@ static void more_changes_than_a_list_holds_are_all_made(void **state)
         close(ends[i][0]);
         close(ends[i][1]);
     }
+}
+
+/* One of the fds is closed before it is registered. */
+static void with_room_for_one_event_all_changes_are_made(void **state)
+{
+    (void)state;
+    int gone[2], told = 0, invalid = 0;
+    make_pipe(gone);
+    assert_int_equal(ops->add(s, fds[0], SELECT_WRITE | SELECT_EDGE, 1), 0);
+    assert_int_equal(ops->add(s, gone[0], OWN, 1), 0);
+    assert_int_equal(ops->add(s, fds[1], SELECT_WRITE | SELECT_EDGE, 1), 0);
+    close(gone[0]);
+    while (ops->wait(s, 0, events, 1) == 1) {
+        assert_true(events[0].ready & SELECT_INVALID ? events[0].fd == gone[0] : ++told);
+        invalid += events[0].ready & SELECT_INVALID ? 1 : 0;
+    }
+    assert_int_equal(told, 2);
+    assert_int_equal(invalid, 1);
+    close(gone[1]);
+}
+
+static void closed_before_it_was_registered_is_told_by_an_exported_kqueue_too(void **state)
+{
+    (void)state;
+    assert_int_equal(ops->add(s, fds[0], OWN, 1), 0);
+    close(fds[0]);
+    assert_true(ops->fd(s) >= 0);
+    assert_int_equal(ops->wait(s, WAIT_MAX, events, 64), 1);
+    assert_int_equal(events[0].fd, fds[0]);
+    assert_true(events[0].ready & SELECT_INVALID);
+    expect_nothing();
 }
 
 static void the_kind_of_a_registration_can_change(void **state)
@@ -203,13 +236,13 @@ static void replaced_by_another_file_it_is_registered_anew(void **state)
     close(others[1]);
 }
 
-static void replaced_by_a_regular_file_it_is_ready(void **state)
+static void check_replaced_by_a_regular_file(unsigned before)
 {
-    (void)state;
     FILE *file = tmpfile();
     assert_non_null(file);
-    assert_int_equal(ops->add(s, fds[0], SELECT_WRITE | SELECT_ONCE, 1), 0);
-    expect_one(fds[0], 1, SELECT_WRITE);
+    fill(fds[1], 1);
+    assert_int_equal(ops->add(s, fds[0], before | SELECT_ONCE, 1), 0);
+    expect_one(fds[0], 1, before);
     assert_int_equal(dup2(fileno(file), fds[0]), fds[0]);
     int rc = ops->modify(s, fds[0], SELECT_READ | SELECT_ONCE, 1);
     if (rc == 0) {
@@ -221,6 +254,18 @@ static void replaced_by_a_regular_file_it_is_ready(void **state)
     }
     expect_nothing();
     fclose(file);
+}
+
+static void replaced_by_a_regular_file_it_is_ready(void **state)
+{
+    (void)state;
+    check_replaced_by_a_regular_file(SELECT_READ);
+}
+
+static void replaced_by_a_regular_file_it_is_ready_also_for_a_new_direction(void **state)
+{
+    (void)state;
+    check_replaced_by_a_regular_file(SELECT_WRITE);
 }
 
 static void what_is_forgotten_is_not_registered(void **state)
@@ -372,12 +417,15 @@ int main(void)
         ON_KQUEUE(what_changes_twice_is_changed_once),
         ON_KQUEUE(an_exported_kqueue_is_changed_at_once),
         ON_KQUEUE(more_changes_than_a_list_holds_are_all_made),
+        ON_KQUEUE(with_room_for_one_event_all_changes_are_made),
+        ON_KQUEUE(closed_before_it_was_registered_is_told_by_an_exported_kqueue_too),
         ON_KQUEUE(the_kind_of_a_registration_can_change),
         ON_KQUEUE(spent_by_one_direction_it_tells_nothing_of_the_other),
         ON_KQUEUE(closed_before_it_was_registered_is_told_as_invalid),
         ON_KQUEUE(closed_before_it_is_armed_again_is_told_as_invalid),
         ON_KQUEUE(replaced_by_another_file_it_is_registered_anew),
         ON_KQUEUE(replaced_by_a_regular_file_it_is_ready),
+        ON_KQUEUE(replaced_by_a_regular_file_it_is_ready_also_for_a_new_direction),
         ON_KQUEUE(what_is_forgotten_is_not_registered),
         ON_KQUEUE(a_pipe_that_has_no_reader_when_it_is_registered_is_ready),
         ON_KQUEUE(what_a_kqueue_does_not_take_is_refused_or_watched),

@@ -40,7 +40,7 @@ static int plan_direction(struct entry *entry, int fd, int direction, struct kev
     int filter = filter_of(direction), n = 0;
     bool wanted = entry->wanted & (SELECT_READ << direction);
     if (note && ((wanted && (note & KIND) != kind) || (!wanted && !(note & SELECT_ONCE)))) {
-        changes[n++] = change_of((uintptr_t)fd, filter, EV_DELETE, entry->generation);
+        changes[n++] = change_of((uintptr_t)fd, filter, EV_DELETE);
         note = 0;
     }
     if (wanted && !note)
@@ -48,7 +48,7 @@ static int plan_direction(struct entry *entry, int fd, int direction, struct kev
     else if (wanted && (!(note & ENABLED) || entry->state & AGAIN))
         flags = ONCE_FLAG == EV_ONESHOT ? flags_of(kind, direction) : EV_ENABLE;
     if (flags) {
-        changes[n++] = change_of((uintptr_t)fd, filter, flags, entry->generation);
+        changes[n++] = change_of((uintptr_t)fd, filter, flags);
         note = MADE | ENABLED | kind;
     }
     entry->knotes[direction] = (uint8_t)note;
@@ -72,7 +72,7 @@ static bool cannot_be_watched(int error)
 
 static int delete_knote(struct selector *s, int fd, int direction)
 {
-    struct kevent change = change_of((uintptr_t)fd, filter_of(direction), EV_DELETE, 0);
+    struct kevent change = change_of((uintptr_t)fd, filter_of(direction), EV_DELETE);
     s->entries[fd].knotes[direction] = 0;
     return submit(s, &change);
 }
@@ -165,7 +165,7 @@ static int kqueue_check(struct selector *s, int fd, unsigned events)
     for (int i = 0; rc == 0 && i < 2; i++)
         if (entry->knotes[i] && events & (SELECT_READ << i)) {
             unsigned flags = entry->knotes[i] & ENABLED ? EV_ENABLE : EV_DISABLE;
-            struct kevent change = change_of((uintptr_t)fd, filter_of(i), flags, entry->generation);
+            struct kevent change = change_of((uintptr_t)fd, filter_of(i), flags);
             rc = -submit(s, &change);
         }
     return rc;
@@ -236,7 +236,7 @@ static int prepare(struct selector *s)
         return errno;
     fcntl(s->fd, F_SETFD, FD_CLOEXEC); /* no race: a forked child does not have it anyway */
 #ifdef EVFILT_USER
-    struct kevent change = change_of(IDENT_WAKE, EVFILT_USER, EV_ADD | EV_CLEAR, 0);
+    struct kevent change = change_of(IDENT_WAKE, EVFILT_USER, EV_ADD | EV_CLEAR);
     return submit(s, &change);
 #else
     return 0;

@@ -17,8 +17,8 @@
  * 3. Knotes of one number are of one kind, or the list has the change that makes them so.
  *
  * The systems agree on little more than the manual page of 2001. Changing a knote's kind means
- * deleting it, as its flags are kept by some; udata is given with every change, as some replace it;
- * an error in the list of changes comes back as an event without the flags of the change. */
+ * deleting it, as its flags are kept by some; udata is not used, as its type differs and some
+ * replace it with every change; an error comes back as an event without the flags of the change. */
 #ifndef SELECTOR_KQUEUE_H
 #define SELECTOR_KQUEUE_H
 
@@ -89,15 +89,13 @@ struct selector {
 
 /* --- Talking to the system -------------------------------------------------------------------- */
 
-static inline struct kevent change_of(uintptr_t ident, int filter, unsigned flags,
-                                      uint32_t generation)
+static inline struct kevent change_of(uintptr_t ident, int filter, unsigned flags)
 {
     struct kevent change;
     memset(&change, 0, sizeof change);
     change.ident = ident;
     change.filter = (__typeof__(change.filter))filter;
     change.flags = (__typeof__(change.flags))flags;
-    change.udata = (__typeof__(change.udata))(uintptr_t)generation; /* no pointer on some systems */
     return change;
 }
 

@@ -55,7 +55,7 @@ static void take_readiness(struct selector *s, const struct kevent *event)
     unsigned note = entry->knotes[direction];
     if (note & SELECT_ONCE)
         entry->knotes[direction] = (uint8_t)(ONCE_FLAG == EV_ONESHOT ? 0 : note & ~ENABLED);
-    if (!(entry->wanted & ready) || (uint32_t)(uintptr_t)event->udata != entry->generation)
+    if (!(entry->wanted & ready))
         return;
     if (event->flags & (EV_EOF | EV_OOBAND))
         ready |= SELECT_HANGUP;
@@ -177,7 +177,7 @@ int coloop__kqueue_wait(struct selector *s, int64_t timeout, struct selector_eve
 #ifdef EVFILT_USER
 static int trigger(struct selector *s, uintptr_t ident)
 {
-    struct kevent change = change_of(ident, EVFILT_USER, 0, 0);
+    struct kevent change = change_of(ident, EVFILT_USER, 0);
     change.fflags = NOTE_TRIGGER;
     return -submit(s, &change);
 }
@@ -206,7 +206,7 @@ int coloop__kqueue_fd(struct selector *s)
 
 static void delete_own(struct selector *s, int filter, bool *set)
 {
-    struct kevent change = change_of(IDENT_ALARM, filter, EV_DELETE, 0);
+    struct kevent change = change_of(IDENT_ALARM, filter, EV_DELETE);
     if (*set)
         submit(s, &change);
     *set = false;
@@ -214,7 +214,7 @@ static void delete_own(struct selector *s, int filter, bool *set)
 
 static void set_timer(struct selector *s, int64_t ns)
 {
-    struct kevent change = change_of(IDENT_ALARM, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0);
+    struct kevent change = change_of(IDENT_ALARM, EVFILT_TIMER, EV_ADD | EV_ONESHOT);
     ns = ns < 1 ? 1 : ns > LONGEST_S * NS_PER_S ? LONGEST_S * NS_PER_S : ns;
 #ifdef NOTE_NSECONDS
     change.fflags = NOTE_NSECONDS;
@@ -229,7 +229,7 @@ static void set_timer(struct selector *s, int64_t ns)
 static bool set_now(struct selector *s)
 {
 #ifdef EVFILT_USER
-    struct kevent change = change_of(IDENT_ALARM, EVFILT_USER, EV_ADD | EV_CLEAR, 0);
+    struct kevent change = change_of(IDENT_ALARM, EVFILT_USER, EV_ADD | EV_CLEAR);
     s->alarm_set = submit(s, &change) == 0 && trigger(s, IDENT_ALARM) == 0;
     return s->alarm_set;
 #else
