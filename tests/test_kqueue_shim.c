@@ -86,6 +86,20 @@ static void no_more_events_are_told_than_there_is_room_for(void **state)
     assert_int_equal(kevent(kq, NULL, 0, got, 2, &soon), 2);
 }
 
+static void with_room_for_one_the_filters_take_turns(void **state)
+{
+    (void)state;
+    int seen[2] = {0, 0};
+    add(fds[0], EVFILT_WRITE, 0);
+    add(fds[0], EVFILT_READ, 0);
+    assert_int_equal(write(fds[1], "a", 1), 1);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(kevent(kq, NULL, 0, got, 1, &soon), 1);
+        seen[got[0].filter == EVFILT_READ]++;
+    }
+    assert_true(seen[0] > 0 && seen[1] > 0);
+}
+
 /* --- Flags ------------------------------------------------------------------------------------ */
 
 static void cleared_after_being_told(void **state)
@@ -288,15 +302,17 @@ static void closing_a_duplicate_takes_nothing_away(void **state)
 static void a_number_that_becomes_another_file_has_no_events(void **state)
 {
     (void)state;
-    int others[2];
+    int others[2], copy = dup(fds[0]); /* by which the old file lives on */
     make_socketpair(others);
     add(fds[0], EVFILT_READ, 0);
+    assert_int_equal(write(fds[1], "a", 1), 1);
     assert_int_equal(dup2(others[0], fds[0]), fds[0]);
     assert_int_equal(write(others[1], "a", 1), 1);
     expect_none();
     assert_int_equal(change(fds[0], EVFILT_READ, EV_ENABLE, 0, 0, NULL), ENOENT);
     add(fds[0], EVFILT_READ, 0);
     expect(fds[0], EVFILT_READ);
+    close(copy);
     close(others[0]);
     close(others[1]);
 }
@@ -321,6 +337,7 @@ int main(void)
         ON_KQ(the_filters_of_one_fd_know_nothing_of_each_other),
         ON_KQ(adding_again_alters_and_does_not_double),
         ON_KQ(no_more_events_are_told_than_there_is_room_for),
+        ON_KQ(with_room_for_one_the_filters_take_turns),
         ON_KQ(cleared_after_being_told),
         ON_KQ(oneshot_is_deleted_by_being_told),
         ON_KQ(disabled_is_silent_and_not_gone),

@@ -90,6 +90,7 @@ int coloop__kqueue_submit_entry(struct selector *s, int fd, struct entry *entry)
         return 0;
     for (int i = 0; i < 2; i++)
         delete_knote(s, fd, i);
+    entry->state |= RENEWED;
     if (error == EPIPE)
         coloop__kqueue_note_change(s, fd, entry, 0);
     return error == EPIPE ? 0 : cannot_be_watched(error) ? -EPERM : -error;

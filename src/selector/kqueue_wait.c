@@ -195,12 +195,8 @@ int coloop__kqueue_wake(struct selector *s)
 int coloop__kqueue_fd(struct selector *s)
 {
     s->exported = true;
-    for (int fd = s->changed, next; fd >= 0; fd = next) {
-        struct entry *entry = find(s, fd);
-        next = entry->next;
-        if (coloop__kqueue_submit_entry(s, fd, entry) < 0)
-            coloop__kqueue_note_change(s, fd, entry, RENEWED); /* the next wait tells */
-    }
+    for (int fd = s->changed; fd >= 0; fd = find(s, fd)->next)
+        coloop__kqueue_submit_entry(s, fd, find(s, fd)); /* if it fails, the next wait tells */
     return s->fd;
 }
 
