@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
-#ifdef __linux__
+#if defined __linux__ && !COLOOP_WAKE_PIPE /* to be defined where a pipe is to be tried */
+#define HAVE_EVENTFD 1
 #include <sys/eventfd.h>
 #endif
 
@@ -21,7 +22,7 @@ struct loop__post {
 
 static int open_wake_fds(loop_t *loop)
 {
-#ifdef __linux__
+#if HAVE_EVENTFD
     loop->wake_read = loop->wake_write = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return loop->wake_read < 0 ? -errno : 0;
 #else
