@@ -217,6 +217,8 @@ static inline struct co__reason *co__reason(co_task_t *task, const char *call, c
  * task->winner; or until it is interrupted: -ECANCELED, -ETIMEDOUT; all waits are undone then.
  * -ENOMEM: a deadline could not be set, likewise. */
 int co__park(co_task_t *task, struct co__wait *waits);
+int co__park_slowly(co_task_t *task,
+                    struct co__wait *waits); /* the same, looking at all that is rare */
 /* The running task goes to the end of the ready queue, and gives way. */
 void co__take_a_turn(co_task_t *task, const struct co__reason *reason);
 /* Wakes the task of a wait that the caller has taken away from where it waited; the others are
