@@ -123,6 +123,7 @@ struct co_task {
     co_task_t *awaiting;            /* what it is parked for in co_await_task */
     co_task_t *const *awaiting_all; /* and in the gathers */
     size_t awaiting_count;
+    unsigned gathered;                     /* gathers that have it in awaiting_all */
     uint64_t searched;                     /* number of the last search for a cycle that came by */
     const struct co_group *awaiting_group; /* and in co_group_wait */
     struct co__error *error;
