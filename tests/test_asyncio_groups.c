@@ -315,7 +315,7 @@ static int catch_both_errors(void *body)
 }
 
 /* Python puts both in one exception. */
-static void the_error_of_a_body_goes_on_and_the_failure_that_interrupted_it_is_told(void **state)
+static void the_error_of_an_interrupted_body_goes_on_beside_the_failure(void **state)
 {
     (void)state;
     assert_int_equal(run_task(catch_both_errors, (&(co_fn *){throw_in_an_interrupted_body})), 0);
@@ -362,7 +362,7 @@ int main(void)
         cmocka_unit_test(a_child_may_fail_while_the_cancelled_body_cleans_up),
         cmocka_unit_test(a_group_without_children_whose_task_is_cancelled_says_so),
         cmocka_unit_test(a_cancelled_body_may_leave_with_an_error_of_its_own),
-        cmocka_unit_test(the_error_of_a_body_goes_on_and_the_failure_that_interrupted_it_is_told),
+        cmocka_unit_test(the_error_of_an_interrupted_body_goes_on_beside_the_failure),
         cmocka_unit_test(a_failure_does_not_hide_that_the_task_was_cancelled_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* Mutex, event, condition and semaphore where Python's tests of asyncio locks ask for more than the
- * tests of each. The barrier is in test_asyncio_locks_barrier.c; the table in asyncio_conformance.md. */
+ * tests of each. The barrier is in test_asyncio_locks_barrier.c; the table in
+ * asyncio_conformance.md. */
 #include "test_asyncio.h"
 
 /* --- Mutex ------------------------------------------------------------------------------------ */
@@ -108,7 +109,7 @@ static int set_before_the_last_begins(void *arg)
 }
 
 /* It was ready when the others were woken. */
-static void a_task_that_begins_and_finds_it_set_does_not_queue_behind_those_it_wakes(void **state)
+static void a_task_that_finds_it_set_does_not_queue_behind_those_woken(void **state)
 {
     (void)state;
     assert_int_equal(run_task(set_before_the_last_begins, NULL), 0);
@@ -230,7 +231,7 @@ static int cancel_while_it_locks_again(void *arg)
     return co_mutex_trylock(&mutex);
 }
 
-static void cancelled_while_it_gets_the_mutex_back_a_waiter_is_told_by_its_next_wait(void **state)
+static void cancelled_while_it_locks_again_a_waiter_is_told_by_its_next_wait(void **state)
 {
     (void)state;
     assert_int_equal(run_task(cancel_while_it_locks_again, NULL), 0);
@@ -320,7 +321,7 @@ static int acquire_beside_one_that_was_chosen(void *arg)
 }
 
 /* Python lets those that come later wait until `a` has run, though its permit is safe. */
-static void a_permit_that_is_left_is_taken_at_once_beside_a_waiter_that_has_its_own(void **state)
+static void a_permit_that_is_left_is_taken_before_a_chosen_waiter_runs(void **state)
 {
     (void)state;
     assert_int_equal(run_task(acquire_beside_one_that_was_chosen, NULL), -EAGAIN);
@@ -359,7 +360,7 @@ static int cancel_the_one_just_chosen(void *arg)
     return rc;
 }
 
-static void the_permit_of_a_waiter_cancelled_when_chosen_is_there_again_when_it_leaves(void **state)
+static void the_permit_of_a_waiter_cancelled_when_chosen_comes_back(void **state)
 {
     (void)state;
     assert_int_equal(run_task(cancel_the_one_just_chosen, NULL), 0);
@@ -371,14 +372,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(behind_a_cancelled_waiter_one_gets_the_mutex_and_no_more),
         cmocka_unit_test(a_deferred_unlock_gives_the_mutex_back_when_the_block_is_left),
-        cmocka_unit_test(a_task_that_begins_and_finds_it_set_does_not_queue_behind_those_it_wakes),
+        cmocka_unit_test(a_task_that_finds_it_set_does_not_queue_behind_those_woken),
         cmocka_unit_test(set_several_times_at_once_it_wakes_each_waiter_once),
         cmocka_unit_test(those_woken_hold_the_mutex_one_after_another_in_order),
-        cmocka_unit_test(cancelled_while_it_gets_the_mutex_back_a_waiter_is_told_by_its_next_wait),
+        cmocka_unit_test(cancelled_while_it_locks_again_a_waiter_is_told_by_its_next_wait),
         cmocka_unit_test(behind_cancelled_waiters_a_permit_wakes_one_and_no_more),
         cmocka_unit_test(who_releases_and_acquires_again_goes_behind_the_others),
-        cmocka_unit_test(a_permit_that_is_left_is_taken_at_once_beside_a_waiter_that_has_its_own),
-        cmocka_unit_test(the_permit_of_a_waiter_cancelled_when_chosen_is_there_again_when_it_leaves),
+        cmocka_unit_test(a_permit_that_is_left_is_taken_before_a_chosen_waiter_runs),
+        cmocka_unit_test(the_permit_of_a_waiter_cancelled_when_chosen_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ static int renew_under_waiters(void *arg)
     return 0;
 }
 
-static void aborted_and_made_anew_at_once_it_turns_the_old_waiters_away_and_is_whole(void **state)
+static void made_anew_after_an_abort_it_is_whole_for_those_who_come(void **state)
 {
     (void)state;
     assert_int_equal(run_task(renew_under_waiters, (&(co_fn *){arrive})), 0);
@@ -130,7 +130,7 @@ static int meet(void *arg)
     return meeting.done;
 }
 
-static void broken_by_one_that_failed_it_serves_again_once_another_has_made_all_meet(void **state)
+static void broken_by_one_that_failed_it_is_mended_where_all_meet(void **state)
 {
     (void)state;
     assert_int_equal(run_task(meet, NULL), N);
@@ -180,9 +180,9 @@ static void those_who_come_back_early_wait_for_the_others_of_their_round(void **
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(aborted_and_made_anew_at_once_it_turns_the_old_waiters_away_and_is_whole),
+        cmocka_unit_test(made_anew_after_an_abort_it_is_whole_for_those_who_come),
         cmocka_unit_test(an_abort_does_not_reach_those_who_were_let_go_before),
-        cmocka_unit_test(broken_by_one_that_failed_it_serves_again_once_another_has_made_all_meet),
+        cmocka_unit_test(broken_by_one_that_failed_it_is_mended_where_all_meet),
         cmocka_unit_test(those_who_come_back_early_wait_for_the_others_of_their_round),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
