@@ -275,6 +275,7 @@ static int take_next(co_task_t *tasks[], size_t n)
     int which = co_select(cases, n);
     if (which < 0)
         return which;
+    CHECK_INT(cases[which].result, 0);
     int result = co_await_task(tasks[which]);
     tasks[which] = tasks[n - 1];
     return result;
