@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
     elif ! grep -qE "^static void $name\\(" "$file"; then
         echo "$table: $file: there is no $name"
         bad=1
-    elif ! tr -d ' \n' <"$file" | grep -qF "cmocka_unit_test($name)"; then
+    elif ! tr -d ' \n' <"$file" | grep -qE "cmocka_unit_test(_setup)?\\($name[,)]"; then
         echo "$table: $file: $name is not run"
         bad=1
     fi

@@ -13,8 +13,9 @@
  * Outside a coroutine they do nothing.
  *
  * A deadline takes effect when a pass of the loop notices it: co_timeout(0) means "try", a call
- * that can be completed at once is, and one that would wait returns -ETIMEDOUT. Nothing in this
- * header suspends. */
+ * that can be completed at once is, and one that would wait returns -ETIMEDOUT. While work is ready
+ * the loop looks at its clock some 50 us apart: until then calls that only give way go on. Nothing
+ * in this header suspends. */
 #ifndef COLOOP_SCOPE_H
 #define COLOOP_SCOPE_H
 
