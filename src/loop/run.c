@@ -199,8 +199,6 @@ static int begin(loop_t *loop)
     loop->now = loop__clock(loop);
     loop->ran_in_turn = loop->turn_limit = loop->look_at = 1; /* the first turn comes at once */
     loop->passes_chain = false;
-    if (loop->client)
-        loop->client->begin(loop);
     return 0;
 }
 
@@ -221,8 +219,6 @@ void loop__ready_slow(loop_t *loop)
 
 static void end(loop_t *loop)
 {
-    if (loop->client)
-        loop->client->end(loop);
     loop->running = false;
     loop__thread.running = NULL;
     if (loop->exported)
