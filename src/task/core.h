@@ -14,6 +14,7 @@
 #ifndef TASK_CORE_H
 #define TASK_CORE_H
 
+#include "context/exceptions.h"
 #include "context/stack.h"
 #include "loop/core.h"
 
@@ -140,7 +141,8 @@ struct size_pool { /* stacks of an unusual size */
 struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
-    unsigned indirect;      /* above 0, tasks go on in the loop's stack and not in each other */
+    unsigned indirect; /* above 0, tasks go on in the loop's stack and not in each other */
+    struct exceptions *exceptions; /* of the thread that runs the loop; NULL without C++ */
     int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
@@ -184,7 +186,7 @@ void co__run_eagerly(co_task_t *task);
 void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
 /* Puts a task at the end of the ready queue. */
 void co__make_ready(co_task_t *task);
-/* Ends the running task on its own stack, with frames left there. */
+/* Ends the running task on its own stack, with frames left there, exception handlers included. */
 void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
 /* Lets the running task, which is in the ready queue or will be woken, give way. */
 void co__give_way(co_task_t *task);

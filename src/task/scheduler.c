@@ -11,6 +11,14 @@ static void init_pool(struct stack_pool *pool, size_t size)
     pool->entry = co__stack_main;
 }
 
+/* A run begins, which may be on another thread than the last one. */
+static void begin(loop_t *loop)
+{
+    struct scheduler *scheduler = loop->client_data;
+    scheduler->exceptions = coloop__exceptions();
+    co__overflow_begin(scheduler);
+}
+
 struct scheduler *co__scheduler(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
@@ -25,7 +33,7 @@ struct scheduler *co__scheduler(loop_t *loop)
     loop->client_data = scheduler;
     loop->no_work = true;
     if (loop->running)
-        co__overflow_begin(scheduler);
+        begin(loop);
     return scheduler;
 }
 
@@ -79,11 +87,6 @@ void co__each_pool(struct scheduler *scheduler, void (*fn)(struct stack_pool *, 
 }
 
 /* --- The loop's calls ------------------------------------------------------------------------- */
-
-static void begin(loop_t *loop)
-{
-    co__overflow_begin(loop->client_data);
-}
 
 static void end(loop_t *loop)
 {

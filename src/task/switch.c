@@ -6,8 +6,30 @@
  *
  * A task that gives way goes on straight in the next task of the pass, if that is what comes next,
  * and not through the loop's stack: half the switches. A finished task is reaped on another stack,
- * as nothing may run on one that is being given away. */
+ * as nothing may run on one that is being given away.
+ *
+ * The state that a C++ runtime keeps for the thread is empty whenever a stack is arrived at: who
+ * leaves in the middle of an exception takes its own along and puts it back on its return. */
 #include "task/core.h"
+
+static __attribute__((noinline)) void switch_in_exception(struct scheduler *scheduler,
+                                                          struct context *from, struct context *to)
+{
+    const struct exceptions mine = *scheduler->exceptions;
+    *scheduler->exceptions = (struct exceptions){0};
+    context_switch(from, to, false);
+    *scheduler->exceptions = mine;
+}
+
+static inline __attribute__((always_inline)) void switch_to(struct scheduler *scheduler,
+                                                            struct context *from,
+                                                            struct context *to)
+{
+    if (__builtin_expect(scheduler->exceptions && exceptions_any(scheduler->exceptions), 0))
+        switch_in_exception(scheduler, from, to);
+    else
+        context_switch(from, to, false);
+}
 
 static inline void enter(co_task_t *task)
 {
@@ -26,14 +48,14 @@ static void run_errand(struct scheduler *scheduler)
     scheduler->errand = NULL;
     errand(scheduler->errand_arg);
     co__current = task;
-    context_switch(&scheduler->context, &task->stack.context, false);
+    switch_to(scheduler, &scheduler->context, &task->stack.context);
 }
 
 static void run(co_task_t *task)
 {
     struct scheduler *scheduler = task->scheduler;
     enter(task);
-    context_switch(&scheduler->context, &task->stack.context, false);
+    switch_to(scheduler, &scheduler->context, &task->stack.context);
     while (__builtin_expect(scheduler->errand != NULL, 0))
         run_errand(scheduler);
     co__current = NULL;
@@ -48,7 +70,7 @@ void co__outside(loop_t *loop, void (*fn)(void *), void *arg)
     }
     task->scheduler->errand = fn;
     task->scheduler->errand_arg = arg;
-    context_switch(&task->stack.context, &task->scheduler->context, false);
+    switch_to(task->scheduler, &task->stack.context, &task->scheduler->context);
 }
 
 static void reap(struct scheduler *scheduler)
@@ -109,7 +131,7 @@ static void run_inside(co_task_t *task)
 {
     co_task_t *self = task->resumer = co__current;
     enter(task);
-    context_switch(&self->stack.context, &task->stack.context, false);
+    switch_to(task->scheduler, &self->stack.context, &task->stack.context);
     co__current = self;
 }
 
@@ -148,8 +170,8 @@ void co__give_way(co_task_t *task)
         task->resumer = NULL;
     else if ((next = take_next(task->loop, task->scheduler)))
         enter(next);
-    context_switch(&task->stack.context, next ? &next->stack.context : &task->scheduler->context,
-                   false);
+    switch_to(task->scheduler, &task->stack.context,
+              next ? &next->stack.context : &task->scheduler->context);
 }
 
 /* With unwound, frames are left on the stack, which is to be born anew: it does not return then. */
@@ -169,6 +191,8 @@ static void finish(co_task_t *task, int result, bool unwound)
 
 void co__finish_by_throw(co_task_t *task, int result)
 {
+    if (task->scheduler->exceptions)
+        coloop__exceptions_restore(task->scheduler->exceptions, (struct exceptions){0});
     finish(task, result, true);
     __builtin_trap(); /* the stack was born anew, nobody comes back to here */
 }
