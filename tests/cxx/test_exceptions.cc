@@ -274,21 +274,32 @@ static int cause_a_report(void *)
     return 0;
 }
 
-static void reports_are_made_outside_the_handler()
+static void run_with_a_report()
 {
     loop_t *loop = open_loop();
     loop_set_exception_handler(
         loop,
         [](loop_t *, const loop_exception_t *, void *) {
             CHECK(!co_self());
-            CHECK(handled() == "none");
-            trace("report");
+            trace(handled());
         },
         nullptr);
     co_task_t *task = loop_spawn(loop, cause_a_report, nullptr);
     CHECK(loop_run_until(loop, task) == 0);
     CHECK(loop_close(loop) == 0);
-    CHECK_TRACE("report");
+}
+
+static void reports_are_made_with_the_exceptions_of_the_main_stack()
+{
+    run_with_a_report();
+    CHECK_TRACE("none");
+    try {
+        throw std::runtime_error("main");
+    } catch (const std::runtime_error &) {
+        run_with_a_report();
+        CHECK(handled() == "main");
+    }
+    CHECK_TRACE("main");
 }
 
 // --- Across tasks and threads --------------------------------------------------------------------
@@ -461,7 +472,7 @@ int main()
     destructors_suspend_during_unwinding();
     a_loop_runs_in_a_handler();
     eager_tasks_start_with_nothing();
-    reports_are_made_outside_the_handler();
+    reports_are_made_with_the_exceptions_of_the_main_stack();
     an_exception_goes_from_task_to_task();
     loops_on_two_threads_do_not_meet();
     a_task_ends_by_co_throw_in_a_handler();
