@@ -20,9 +20,10 @@
  * through any function of this library: a callback, or what is given to co_try, catches its own.
  * Cancellation comes as a code, and objects are destroyed as functions return with it. co_throw,
  * and the end by force of a task that goes on in spite of loop_close, make deferred calls but run
- * no destructors. Initialising a static local variable must not suspend: whoever comes by meanwhile
- * waits for ever. The C++ runtime has to be linked to the program, or to what is loaded together
- * with this library; one that is loaded later goes unnoticed. */
+ * no destructors. Initialising a static local variable must not suspend: a task that comes by
+ * meanwhile waits for ever, or gets the runtime's recursive_init_error. The C++ runtime has to be
+ * linked to the program, or to what is loaded together with this library; one that is loaded later
+ * goes unnoticed. */
 #ifndef COLOOP_TASK_H
 #define COLOOP_TASK_H
 
