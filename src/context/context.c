@@ -33,7 +33,7 @@ struct birth {
 
 static _Thread_local struct birth *newborn;
 
-CONTEXT_NO_ASAN static void born(void)
+CONTEXT_BARE static void born(void)
 {
     CONTEXT_OUTERMOST();
     struct context *context = newborn->context;
@@ -73,7 +73,7 @@ size_t coloop__context_depth(const struct context *context, const void *high)
 #else
 
 #if COLOOP_HAVE_UCONTEXT
-CONTEXT_NO_ASAN static void launch(void)
+CONTEXT_BARE static void launch(void)
 {
     setcontext(&newborn->state);
     __builtin_trap(); /* it failed, which it cannot */
