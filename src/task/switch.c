@@ -4,39 +4,17 @@
  *                                     task ... finish       --> back, to be reaped
  *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
- * A task that gives way goes on straight in the next task of the pass, if that is what comes next,
- * and not through the loop's stack: half the switches. A finished task is reaped on another stack,
- * as nothing may run on one that is being given away.
- *
- * The state that a C++ runtime keeps for the thread is empty whenever a stack is arrived at: who
- * leaves in the middle of an exception takes its own along and puts it back on its return. */
-#include "task/core.h"
+ * A task that gives way or finishes goes on straight in the next task of the pass, if that is what
+ * comes next, and not through the loop's stack: half the switches. The stack of a finished task is
+ * given away by whoever runs next. */
+#include "task/switch.h"
 
-static __attribute__((noinline)) void switch_in_exception(struct scheduler *scheduler,
-                                                          struct context *from, struct context *to)
+void co__switch_in_exception(struct scheduler *scheduler, struct context *from, struct context *to)
 {
     const struct exceptions mine = *scheduler->exceptions;
     *scheduler->exceptions = (struct exceptions){0};
     context_switch(from, to, false);
     *scheduler->exceptions = mine;
-}
-
-static inline __attribute__((always_inline)) void switch_to(struct scheduler *scheduler,
-                                                            struct context *from,
-                                                            struct context *to)
-{
-    if (__builtin_expect(scheduler->exceptions && exceptions_any(scheduler->exceptions), 0))
-        switch_in_exception(scheduler, from, to);
-    else
-        context_switch(from, to, false);
-}
-
-static inline void enter(co_task_t *task)
-{
-    co__current = task;
-    task->state = CO__RUNNING;
-    task->budget = CO__CALLS_MAX;
-    task->loop->runs++;
 }
 
 /* A task has come back only to have something done for it. */
@@ -71,15 +49,6 @@ void co__outside(loop_t *loop, void (*fn)(void *), void *arg)
     task->scheduler->errand = fn;
     task->scheduler->errand_arg = arg;
     switch_to(task->scheduler, &task->stack.context, &task->scheduler->context);
-}
-
-static void reap(struct scheduler *scheduler)
-{
-    co_task_t *finished = scheduler->finished;
-    if (!finished)
-        return;
-    scheduler->finished = NULL;
-    co__reap(finished);
 }
 
 static void report_slow(co_task_t *task, const struct co__reason *before, int64_t took)
@@ -120,12 +89,6 @@ void co__run_item(struct loop__ready *item)
     resume(container_of(item, co_task_t, ready));
 }
 
-void co__make_ready(co_task_t *task)
-{
-    task->state = CO__READY;
-    loop__ready_push(task->loop, &task->ready);
-}
-
 /* In the running task this is much like a call. */
 static void run_inside(co_task_t *task)
 {
@@ -150,58 +113,45 @@ void co__run_eagerly(co_task_t *task)
     task->scheduler->indirect--;
 }
 
-/* The task that is next in the pass at hand, taken from it; NULL if something else is, or in debug
- * mode, where the loop times each item. */
-static inline co_task_t *take_next(loop_t *loop, const struct scheduler *scheduler)
-{
-    struct coloop__link *link = list_first(&loop->batch);
-    if (!link || scheduler->indirect ||
-        container_of(link, struct loop__ready, link)->run != co__run_item)
-        return NULL;
-    list_remove(link);
-    loop->ran_in_turn++;
-    return container_of(link, co_task_t, ready.link);
-}
-
-void co__give_way(co_task_t *task)
-{
-    co_task_t *next = task->resumer;
-    if (next)
-        task->resumer = NULL;
-    else if ((next = take_next(task->loop, task->scheduler)))
-        enter(next);
-    switch_to(task->scheduler, &task->stack.context,
-              next ? &next->stack.context : &task->scheduler->context);
-}
-
-/* With unwound, frames are left on the stack, which is to be born anew: it does not return then. */
-static void finish(co_task_t *task, int result, bool unwound)
+static void check_scopes(const co_task_t *task)
 {
     if (task->scope != &task->root)
         loop__abort(
             "task '%s' (#%llu) returned inside a scope: co_scope_enter without co_scope_leave",
             task->name, (unsigned long long)task->id);
-    task->result = result;
-    task->unwound = unwound;
-    task->scheduler->finished = task;
-    struct context *back =
-        task->resumer ? &task->resumer->stack.context : &task->scheduler->context;
-    context_switch(&task->stack.context, back, true);
 }
 
+/* Gives way for the last time. */
+static inline __attribute__((always_inline)) void finish(co_task_t *task, int result)
+{
+    struct scheduler *scheduler = task->scheduler;
+    task->result = result;
+    co__conclude(task);
+    scheduler->finished = task;
+    context_switch(&task->stack.context, next_context(task), true);
+}
+
+/* The stack with all that was left on it is born anew before its next use. */
 void co__finish_by_throw(co_task_t *task, int result)
 {
+    check_scopes(task);
     if (task->scheduler->exceptions)
         coloop__exceptions_restore(task->scheduler->exceptions, (struct exceptions){0});
-    finish(task, result, true);
-    __builtin_trap(); /* the stack was born anew, nobody comes back to here */
+    task->unwound = true;
+    task->awaiting = NULL;
+    task->awaiting_count = 0;
+    task->awaiting_group = NULL;
+    finish(task, result);
+    __builtin_trap();
 }
 
 void co__stack_main(struct stack *stack)
 {
     co_task_t *task = (co_task_t *)stack;
     for (;;) {
+        reap(task->scheduler);
         int result = task->fn(task->arg);
-        finish(task, result, false);
+        check_scopes(task);
+        finish(task, result);
     }
 }
