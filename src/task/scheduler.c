@@ -11,6 +11,13 @@ static void init_pool(struct stack_pool *pool, size_t size)
     pool->entry = co__stack_main;
 }
 
+/* A run begins, which may be on another thread than the last one. */
+static void begin(loop_t *loop)
+{
+    struct scheduler *scheduler = loop->client_data;
+    scheduler->exceptions = coloop__exceptions();
+}
+
 struct scheduler *co__scheduler_new(loop_t *loop)
 {
     struct scheduler *scheduler = coloop__zalloc(sizeof *scheduler);
@@ -25,6 +32,7 @@ struct scheduler *co__scheduler_new(loop_t *loop)
     loop->client_data = scheduler;
     loop->no_work = true;
     co__overflow_begin();
+    begin(loop);
     return scheduler;
 }
 
@@ -160,6 +168,7 @@ static void free_scheduler(loop_t *loop)
 }
 
 const struct loop_client co__client = {
+    .begin = begin,
     .report_stuck = co__report_stuck,
     .cancel_all = cancel_all,
     .outside = co__outside,
