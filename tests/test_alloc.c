@@ -119,7 +119,9 @@ static void *bump(void *pointer, size_t size, void *arg)
     return result;
 }
 
-#ifdef __GLIBC_PREREQ
+#ifndef __GLIBC_PREREQ
+#define __GLIBC_PREREQ(major, minor) 0
+#endif
 #if __GLIBC_PREREQ(2, 33)
 #include <malloc.h>
 #define COUNTING_MALLOC true
@@ -127,9 +129,7 @@ static size_t heap_in_use(void)
 {
     return mallinfo2().uordblks;
 }
-#endif
-#endif
-#ifndef COUNTING_MALLOC
+#else
 #define COUNTING_MALLOC false
 static size_t heap_in_use(void)
 {
