@@ -10,8 +10,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-int shim_move_away(int fd);
-
 enum { NS_PER_S = 1000000000 };
 
 int64_t shim_now(void)
@@ -118,10 +116,20 @@ bool shim_soft_active(struct knote *note, intptr_t *data)
     return true;
 }
 
-static int hold(struct shim_queue *q, int *fd, int made)
+static int make_eventfd(void)
+{
+    return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+}
+
+static int make_timerfd(void)
+{
+    return timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+}
+
+static int hold(struct shim_queue *q, int *fd, int (*make)(void))
 {
     struct epoll_event event = {.events = EPOLLIN};
-    *fd = shim_move_away(made);
+    *fd = shim_make_inside(make);
     return *fd < 0 || epoll_ctl(q->fd, EPOLL_CTL_ADD, *fd, &event) < 0 ? errno : 0;
 }
 
@@ -130,7 +138,7 @@ static int set_active(struct shim_queue *q, bool active)
     uint64_t n = 1;
     int error = 0;
     if (q->active < 0 && active)
-        error = hold(q, &q->active, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+        error = hold(q, &q->active, make_eventfd);
     if (error || active == q->is_active)
         return error;
     ssize_t done = active ? write(q->active, &n, sizeof n) : read(q->active, &n, sizeof n);
@@ -143,7 +151,7 @@ static int set_alarm(struct shim_queue *q, int64_t when)
     struct itimerspec t = {0};
     int error = 0;
     if (q->alarm < 0 && when != INT64_MAX)
-        error = hold(q, &q->alarm, timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+        error = hold(q, &q->alarm, make_timerfd);
     if (error || q->alarm < 0)
         return error;
     if (when != INT64_MAX) {

@@ -62,24 +62,32 @@ static void free_queue(struct shim_queue *q)
     shim_free(SHIM_QUEUE, q);
 }
 
-/* The fds inside keep out of the way: a kqueue takes one number, and the others are expected to be
- * the lowest free ones. */
-int shim_move_away(int fd)
+/* The fds inside keep out of the way: a kqueue takes one number and counts as one fd, whatever the
+ * limit. */
+int shim_make_inside(int (*make)(void))
 {
-    struct rlimit limit;
+    struct rlimit limit, most;
     getrlimit(RLIMIT_NOFILE, &limit);
-    int from = (int)(limit.rlim_cur < SHIM_FDS ? limit.rlim_cur : SHIM_FDS) / 4 * 3;
-    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, from);
-    if (high < 0)
-        return fd;
-    close_now(fd);
-    return high;
+    most = (struct rlimit){limit.rlim_max, limit.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &most);
+    int from = (int)(most.rlim_cur < SHIM_FDS ? most.rlim_cur : SHIM_FDS) / 4 * 3;
+    int fd = make(), high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, from), error = errno;
+    if (high >= 0)
+        close_now(fd);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    errno = error;
+    return high < 0 ? fd : high;
+}
+
+static int make_epoll(void)
+{
+    return epoll_create1(EPOLL_CLOEXEC);
 }
 
 static int hold(struct shim_queue *q, int i)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    q->filters[i] = shim_move_away(epoll_create1(EPOLL_CLOEXEC));
+    q->filters[i] = shim_make_inside(make_epoll);
     return q->filters[i] < 0 ? -1 : epoll_ctl(q->fd, EPOLL_CTL_ADD, q->filters[i], &event);
 }
 

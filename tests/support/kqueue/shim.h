@@ -77,6 +77,7 @@ void shim_lock(sigset_t *before);
 void shim_unlock(const sigset_t *before);
 struct shim_queue *shim_find(int kq); /* NULL: no kqueue */
 void shim_count_knote(int fd, int change);
+int shim_make_inside(int (*make)(void)); /* an fd of a kqueue's own */
 
 /* --- knote.c --- */
 
