@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-YIELDS = 200000
+YIELDS = 100000
 SPAWNS = 20000
 BATCH = 100
 COLD = 10000
@@ -44,7 +44,7 @@ def memory(name):
 
 
 async def run_yield(tasks):
-    times = max(2, YIELDS // tasks)
+    times = max(1, YIELDS // tasks)
 
     async def yield_often():
         for _ in range(times):

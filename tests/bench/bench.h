@@ -51,7 +51,7 @@ double bench_memory(const char *name);
 /* --- The works -------------------------------------------------------------------------------- */
 
 #define BENCH_SWITCHES 10000000
-#define BENCH_YIELDS 4000000
+#define BENCH_YIELDS 2000000
 #define BENCH_YIELD_TASKS                                                                          \
     {                                                                                              \
         10, 1000, 100000                                                                           \

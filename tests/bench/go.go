@@ -1,6 +1,6 @@
 // go.go: the works that Go knows: tasks, hand-overs, calls from threads, echo.
 //
-//	go [WORK [PARAMETER]]
+//     go [WORK [PARAMETER]]
 //
 // Prints what bench.h says. Each work runs in a process of its own, like those of the others.
 package main
@@ -18,8 +18,8 @@ import (
 )
 
 const (
-    yields   = 4000000
-    spawns   = 1000000
+    yields   = 1000000
+    spawns   = 500000
     batch    = 100
     cold     = 10000
     items    = 1000000

@@ -18,7 +18,9 @@ enum { EVENTS = 256, FDS = 32768 };
 
 struct connection {
     char *data; /* of what could not be written at once, or of a request that is not complete */
-    size_t size, done;
+    size_t size;
+    int file; /* that is being sent, up to `end`; or 0 */
+    off_t offset, end;
 };
 
 static struct connection connections[FDS];
@@ -46,20 +48,22 @@ static void take_all(void)
 static void end(int fd, struct connection *connection)
 {
     free(connection->data);
+    if (connection->file)
+        close(connection->file);
     *connection = (struct connection){0};
     close(fd);
     alive--;
 }
 
-/* Until the last connection has ended. */
-static void serve(long port, serve_fn *fn)
+/* For ever, or until the last connection has ended. */
+static void serve(long port, serve_fn *fn, bool for_ever)
 {
     struct epoll_event events[EVENTS];
     bool begun = false;
     listener = bench_listen(port);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     add(listener, EPOLLIN);
-    while (!begun || alive > 0) {
+    while (for_ever || !begun || alive > 0) {
         int n = epoll_wait(epoll, events, EVENTS, -1);
         for (int i = 0; i < n; i++) {
             int fd = events[i].data.fd;
@@ -115,53 +119,63 @@ static bool echo(int fd, struct connection *connection)
 
 void limit_echo(long port)
 {
-    serve(port, echo);
+    serve(port, echo, false);
 }
 
-/* --- HTTP: GET requests for the files of a folder, which fit into the socket's buffer ----------
+/* --- HTTP: GET requests for the files of a folder, one after the other -------------------------
  */
 
 enum { REQUEST_MAX = 4096 };
 
 static int folder;
 
-static bool respond(int fd, const char *path)
+static bool send_file(int fd, struct connection *c)
+{
+    while (c->offset < c->end)
+        if (sendfile(fd, c->file, &c->offset, (size_t)(c->end - c->offset)) <= 0)
+            return errno == EAGAIN;
+    close(c->file);
+    c->file = 0;
+    return true;
+}
+
+static bool respond(int fd, struct connection *c, const char *path)
 {
     char head[256];
     struct stat status;
-    off_t offset = 0;
     int file = openat(folder, path[0] ? path : "index.html", O_RDONLY | O_CLOEXEC);
-    bool found = file >= 0 && fstat(file, &status) == 0;
+    if (file < 0 || fstat(file, &status) < 0)
+        return false;
     int n = snprintf(head, sizeof head,
-                     "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %lld\r\n\r\n",
-                     found ? "200 OK" : "404 Not Found", found ? (long long)status.st_size : 0);
-    bool ok = send(fd, head, (size_t)n, MSG_NOSIGNAL | (found ? MSG_MORE : 0)) == n;
-    while (ok && found && offset < status.st_size)
-        ok = sendfile(fd, file, &offset, (size_t)(status.st_size - offset)) > 0;
-    if (file >= 0)
-        close(file);
-    return ok;
+                     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %lld\r\n\r\n",
+                     (long long)status.st_size);
+    c->file = file;
+    c->offset = 0;
+    c->end = status.st_size;
+    return send(fd, head, (size_t)n, MSG_NOSIGNAL | MSG_MORE) == n && send_file(fd, c);
 }
 
-static bool answer(int fd, struct connection *connection)
+static bool answer(int fd, struct connection *c)
 {
-    if (!connection->data)
-        connection->data = malloc(REQUEST_MAX);
-    MUST(connection->data != NULL);
-    ssize_t n = read(fd, connection->data + connection->done, REQUEST_MAX - 1 - connection->done);
+    if (c->file)
+        return send_file(fd, c);
+    if (!c->data)
+        c->data = malloc(REQUEST_MAX);
+    MUST(c->data != NULL);
+    ssize_t n = read(fd, c->data + c->size, REQUEST_MAX - 1 - c->size);
     if (n <= 0)
         return n < 0 && errno == EAGAIN;
-    connection->done += (size_t)n;
-    connection->data[connection->done] = '\0';
-    if (!strstr(connection->data, "\r\n\r\n"))
-        return connection->done < REQUEST_MAX - 1;
-    char *path = strchr(connection->data, '/');
+    c->size += (size_t)n;
+    c->data[c->size] = '\0';
+    if (!strstr(c->data, "\r\n\r\n"))
+        return c->size < REQUEST_MAX - 1;
+    char *path = strchr(c->data, '/');
     char *space = path ? strchr(path, ' ') : NULL;
     if (!space)
         return false;
     *space = '\0';
-    connection->done = 0;
-    return respond(fd, path + 1);
+    c->size = 0;
+    return respond(fd, c, path + 1);
 }
 
 /* The folder is the current one. */
@@ -169,5 +183,5 @@ void limit_http(long port)
 {
     signal(SIGPIPE, SIG_IGN);
     MUST((folder = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0);
-    serve(port, answer);
+    serve(port, answer, true);
 }
