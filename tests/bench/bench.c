@@ -33,12 +33,17 @@ int64_t bench_now(void)
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
+void bench_name(const char *name)
+{
+    now.contender = name;
+}
+
 static const char *contender(void)
 {
     static char name[128];
     const char *variant = now.work ? now.work->variant : NULL;
-    snprintf(name, sizeof name, "%s%s%s", now.contender ? now.contender : "benchmark",
-             variant ? ", " : "", variant ? variant : "");
+    snprintf(name, sizeof name, "%s%s%s", now.contender, variant ? ", " : "",
+             variant ? variant : "");
     return name;
 }
 
@@ -85,6 +90,15 @@ void bench_raise_fd_limit(void)
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+}
+
+void *bench_alloc(size_t n, size_t size)
+{
+    void *memory = malloc(n * size);
+    MUST(memory != NULL);
+    for (size_t at = 0; at < n * size; at += 1024)
+        ((volatile char *)memory)[at] = 1;
+    return memset(memory, 0, n * size);
 }
 
 double bench_memory(const char *name)
@@ -140,7 +154,7 @@ static bool run_all(const struct bench_work *work)
 int bench_main(int argc, char **argv, const char *name, const struct bench_work *works, size_t n)
 {
     bool ok = true;
-    now.contender = name;
+    bench_name(name);
     setvbuf(stdout, NULL, _IOLBF, 0);
     bench_pin(0);
     bench_raise_fd_limit();

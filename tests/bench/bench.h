@@ -30,6 +30,9 @@ void bench_result(const char *part, const char *unit, double value);
 void bench_each(const char *part, int64_t ns, long n);
 
 int64_t bench_now(void); /* ns */
+
+/* Says who is meant, where there is no bench_main, when something fails. */
+void bench_name(const char *contender);
 void bench_must(bool ok, const char *what);
 #define MUST(expression) bench_must((expression), #expression)
 
@@ -44,6 +47,9 @@ static inline uint32_t bench_random(uint32_t below)
     bench_seed = bench_seed * 1664525 + 1013904223;
     return (uint32_t)(((uint64_t)bench_seed * below) >> 32);
 }
+
+/* Zeroed memory that has been touched, so that the first use costs no page fault. */
+void *bench_alloc(size_t n, size_t size);
 
 /* What the process has now, in bytes: "VmRSS" or "VmPTE" of /proc/self/status. */
 double bench_memory(const char *name);

@@ -31,8 +31,7 @@ static void run_calls(void)
 
 void coloop_ready(long n)
 {
-    loop_handle_t *handles = calloc((size_t)n, sizeof *handles);
-    MUST(handles != NULL);
+    loop_handle_t *handles = bench_alloc((size_t)n, sizeof *handles);
     open_loop();
     calls_left = BENCH_CALLS;
     for (long i = 0; i < n; i++)
@@ -85,8 +84,7 @@ static void run_timers(void)
 static void time_timers(void (*set)(long i, int64_t ms), long n)
 {
     struct bench_timers ops = {set, cancel_timer, run_timers, &expired};
-    timers = calloc((size_t)n + 1, sizeof *timers);
-    MUST(timers != NULL);
+    timers = bench_alloc((size_t)n + 1, sizeof *timers);
     open_loop();
     loop_run_once(loop, 0); /* reads the clock */
     bench_timers(&ops, n);

@@ -181,9 +181,9 @@ static void turn(void)
     int n = epoll_wait(epoll, events, EVENTS, 1000);
     for (int i = 0; i < n; i++) {
         struct connection *c = events[i].data.ptr;
-        if (c->sent < size)
+        if (c->busy && c->sent < size)
             send_more(c);
-        if (c->received < size && events[i].events & EPOLLIN)
+        if (c->busy && events[i].events & EPOLLIN)
             receive(c);
     }
 }
@@ -298,6 +298,7 @@ int main(int argc, char **argv)
     if (argc < first + 3)
         return 2;
     contender = argv[first];
+    bench_name(contender);
     count = atol(argv[first + 1]);
     bench_raise_fd_limit();
     for (size_t i = 0; i < sizeof data; i++)

@@ -118,7 +118,7 @@ static void call_again(void *handle)
 
 static void run_calls(long n)
 {
-    loop_handle_t *handles = calloc((size_t)n, sizeof *handles);
+    loop_handle_t *handles = bench_alloc((size_t)n, sizeof *handles);
     MUST(handles && (loop = loop_new(NULL)));
     count = n;
     begin_phase();
@@ -159,7 +159,7 @@ static int pass_on(void *number)
 static void run_fds(long n)
 {
     count = n;
-    pairs = calloc((size_t)n, sizeof *pairs);
+    pairs = bench_alloc((size_t)n, sizeof *pairs);
     MUST(pairs && (loop = loop_new(NULL)));
     for (long i = 0; i < n; i++) {
         MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]) == 0);

@@ -30,8 +30,7 @@ static void on_idle(struct ev_loop *l, ev_idle *watcher, int events)
 
 static void run_ready(long n)
 {
-    ev_idle *watchers = calloc((size_t)n, sizeof *watchers);
-    MUST(watchers != NULL);
+    ev_idle *watchers = bench_alloc((size_t)n, sizeof *watchers);
     open_loop();
     calls_left = BENCH_CALLS;
     for (long i = 0; i < n; i++) {
@@ -73,8 +72,7 @@ static void run_to_end(void)
 static void run_timers(long n)
 {
     static const struct bench_timers ops = {set_timer, cancel_timer, run_to_end, &expired};
-    timers = calloc((size_t)n + 1, sizeof *timers);
-    MUST(timers != NULL);
+    timers = bench_alloc((size_t)n + 1, sizeof *timers);
     open_loop();
     for (long i = 0; i <= n; i++)
         ev_init(&timers[i], on_timer);

@@ -34,8 +34,7 @@ static void call_again(evutil_socket_t fd, short what, void *event)
 
 static void run_ready(long n)
 {
-    struct event *events = calloc((size_t)n, sizeof *events);
-    MUST(events != NULL);
+    struct event *events = bench_alloc((size_t)n, sizeof *events);
     open_base();
     calls_left = BENCH_CALLS;
     for (long i = 0; i < n; i++) {
@@ -77,8 +76,7 @@ static void run_to_end(void)
 static void run_timers(long n)
 {
     static const struct bench_timers ops = {set_timer, cancel_timer, run_to_end, &expired};
-    timers = calloc((size_t)n + 1, sizeof *timers);
-    MUST(timers != NULL);
+    timers = bench_alloc((size_t)n + 1, sizeof *timers);
     open_base();
     for (long i = 0; i <= n; i++)
         event_assign(&timers[i], base, -1, 0, on_timer, NULL);

@@ -27,8 +27,7 @@ static void on_idle(uv_idle_t *handle)
 
 static void run_ready(long n)
 {
-    uv_idle_t *handles = calloc((size_t)n, sizeof *handles);
-    MUST(handles != NULL);
+    uv_idle_t *handles = bench_alloc((size_t)n, sizeof *handles);
     open_loop();
     calls_left = BENCH_CALLS;
     for (long i = 0; i < n; i++) {
@@ -70,8 +69,7 @@ static void run_to_end(void)
 static void run_timers(long n)
 {
     static const struct bench_timers ops = {set_timer, cancel_timer, run_to_end, &expired};
-    timers = calloc((size_t)n + 1, sizeof *timers);
-    MUST(timers != NULL);
+    timers = bench_alloc((size_t)n + 1, sizeof *timers);
     open_loop();
     for (long i = 0; i <= n; i++)
         uv_timer_init(loop, &timers[i]);

@@ -43,8 +43,7 @@ static void call_again(void *call)
 
 void limit_ready_calls(long n)
 {
-    struct call *calls = calloc((size_t)n, sizeof *calls);
-    MUST(calls != NULL);
+    struct call *calls = bench_alloc((size_t)n, sizeof *calls);
     calls_left = BENCH_CALLS;
     for (long i = 0; i < n; i++) {
         calls[i].fn = call_again;
@@ -144,7 +143,7 @@ void limit_timers(long n)
     static const struct bench_timers ops = {set_timer, cancel_timer, run_timers, &expired};
     size_t bytes = (size_t)(n + 8) * sizeof *heap;
     char *block = aligned_alloc(64, (bytes + 127) / 64 * 64);
-    timers = calloc((size_t)n + 1, sizeof *timers);
+    timers = bench_alloc((size_t)n + 1, sizeof *timers);
     MUST(block && timers);
     heap = (struct entry *)(void *)(block + 48); /* the children of one share a cache line */
     for (long i = 0; i <= n; i++)

@@ -1,13 +1,13 @@
 # The picture, in SVG; after medians.awk. A line is a work, a dot a contender: the further to the right,
 # the more times the limit it takes (or, where there is none, the best of all). The scale is logarithmic.
-function reference(key,    i, name) {
+function reference(key,    i, name, least) {
     if (has(key, "limit")) return "limit"
-    reference_ = ""
+    least = ""
     for (i = 1; i <= contenders; i++) {
         name = names[i]
-        if (has(key, name) && (reference_ == "" || ratio(key, name, reference_) < 1)) reference_ = name
+        if (has(key, name) && (least == "" || ratio(key, name, least) < 1)) least = name
     }
-    return reference_
+    return least
 }
 function x_of(times) {
     if (times < LEAST) times = LEAST
@@ -17,18 +17,23 @@ function x_of(times) {
 function text(x, y, anchor, words) {
     printf "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y, anchor, words
 }
+function stroke(x1, y1, x2, y2, color) {
+    printf "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n", x1, y1, x2, y2, color
+}
 function vertical(times, color,    x) {
     x = x_of(times)
-    printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" stroke=\"%s\"/>\n", x, TOP - 10, x, bottom, color
+    stroke(x, TOP - 10, x, bottom, color)
     text(x, TOP - 16, "middle", times)
 }
-function dot(x, y, name, times) {
-    printf "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" fill=\"%s\"><title>%s %.2f</title></circle>\n", x, y,
-        name == OWN ? 5.5 : 3.5, color[name], name, times
+function dot(x, y, name, times,    radius) {
+    radius = name == OWN ? 5.5 : 3.5
+    printf "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" fill=\"%s\">", x, y, radius, color[name]
+    printf "<title>%s %.2f</title></circle>\n", name, times
 }
 # libcoloop is red, its variants lighter, the limits grey; the peers share the rest.
 function choose_colors(    i, n, colors, next_) {
-    n = split("#1f77b4 #2ca02c #9467bd #8c564b #e377c2 #17becf #bcbd22 #ff7f0e #393b79 #637939 #8c6d31", colors, " ")
+    n = split("#1f77b4 #2ca02c #9467bd #8c564b #e377c2 #17becf #bcbd22 #ff7f0e #393b79 #637939 #8c6d31",
+        colors, " ")
     for (i = 1; i <= contenders; i++) {
         if (names[i] == OWN) color[names[i]] = "#d62728"
         else if (names[i] ~ "^" OWN) color[names[i]] = "#f4a3a3"
@@ -47,7 +52,7 @@ function legend(    i, x, y) {
 function line(key, y,    i, base, t) {
     base = reference(key)
     text(LEFT - 10, y + 4, "end", label[key])
-    printf "<line x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\" stroke=\"#eeeeee\"/>\n", LEFT, y, LEFT + WIDTH, y
+    stroke(LEFT, y, LEFT + WIDTH, y, "#eeeeee")
     for (i = contenders; i >= 1; i--) {
         if (!has(key, names[i]) || names[i] == OWN) continue
         t = ratio(key, names[i], base)

@@ -26,8 +26,8 @@ install_peers() {
     (need 'test -e /usr/include/uv.h:libuv1-dev' 'test -e /usr/include/ev.h:libev-dev' \
         'test -e /usr/include/event2/event.h:libevent-dev' 'test -e /usr/include/st.h:libst-dev' \
         'test -e /usr/include/boost/context/fiber.hpp:libboost-context-dev' go:golang-go \
-        '/usr/bin/python3 -c "import asyncio, uvloop":python3-uvloop' 'test -x /usr/sbin/nginx:nginx-light' \
-        wrk:wrk strace:strace valgrind:valgrind 'valgrind true:libc6-dbg' taskset:util-linux) ||
+        '/usr/bin/python3 -c "import uvloop":python3-uvloop' 'test -x /usr/sbin/nginx:nginx-light' wrk:wrk \
+        strace:strace valgrind:valgrind 'valgrind true:libc6-dbg' taskset:util-linux) ||
         say "Some peers could not be installed"
 }
 
@@ -36,13 +36,13 @@ build() {
     { cmake -S . -B $out -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCOLOOP_TESTS=OFF &&
         cmake --build $out -j "$(nproc)"; } >$out/build.log 2>&1 || { cat $out/build.log >&2; exit 1; }
     if command -v go >/dev/null; then
-        go build -o $bin/go $here/go.go >>$out/build.log 2>&1 || say "go.go does not compile, see $out/build.log"
+        go build -o $bin/go $here/go.go >>$out/build.log 2>&1 || say "go.go: see $out/build.log"
     fi
 }
 
 programs='limit coloop libuv libev libevent st boost libc go asyncio uvloop'
 
-# How a contender is called, on the first core (those in C see to that themselves); false if it is missing.
+# How a contender is called, on the first core (those in C see to that); false if it is missing.
 command_of() {
     python="taskset -c 0 /usr/bin/python3 $here/asyncio_peer.py"
     case $1 in
@@ -252,7 +252,7 @@ run_work() {
 describe() {
     echo "# Benchmarks"
     echo
-    echo "$(date -u +%F), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sort -u | head -1), $(nproc) cores," \
+    echo "$(date -u +%F), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores," \
         "$(uname -sr), $(gcc --version | head -1), -O2, load before: $(cut -d' ' -f1 /proc/loadavg)." \
         "Medians; of times and bytes less is better, of rates (1/s) more; ratios above 1 are always worse."
     echo
