@@ -63,31 +63,33 @@ struct co *limit_new(void)
 
 /* --- Switch and yield ------------------------------------------------------------------------- */
 
-static struct co *other;
+static struct co away;
 
-static void come_back(void *arg)
+static void enter(void (*fn)(void))
 {
-    (void)arg;
+    static char stack[SLOT] __attribute__((aligned(16)));
+    away.ip = fn;
+    away.sp = stack + sizeof stack - 8;
+}
+
+static void come_back(void)
+{
     for (;;)
-        jump(other, &limit_main);
+        jump(&away, &limit_main);
 }
 
 static void run_switch(long unused)
 {
     (void)unused;
-    limit_reserve(1);
-    other = limit_new();
-    other->fn = come_back;
-    limit_current = other;
-    jump(&limit_main, other);
+    enter(come_back);
     int64_t start = bench_now();
     for (long i = 0; i < BENCH_SWITCHES; i += 2)
-        jump(&limit_main, other);
+        jump(&limit_main, &away);
     bench_each(NULL, bench_now() - start, BENCH_SWITCHES);
 }
 
 #ifdef __x86_64__
-static inline void jump_with_fpu(struct co *from, struct co *to)
+static inline __attribute__((always_inline)) void jump_with_fpu(struct co *from, struct co *to)
 {
     uint32_t sse;
     uint16_t x87;
@@ -96,24 +98,19 @@ static inline void jump_with_fpu(struct co *from, struct co *to)
     __asm__ volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(sse), "m"(x87));
 }
 
-static void come_back_with_fpu(void *arg)
+static void come_back_with_fpu(void)
 {
-    (void)arg;
     for (;;)
-        jump_with_fpu(other, &limit_main);
+        jump_with_fpu(&away, &limit_main);
 }
 
 static void run_switch_fpu(long unused)
 {
     (void)unused;
-    limit_reserve(1);
-    other = limit_new();
-    other->fn = come_back_with_fpu;
-    limit_current = other;
-    jump_with_fpu(&limit_main, other);
+    enter(come_back_with_fpu);
     int64_t start = bench_now();
     for (long i = 0; i < BENCH_SWITCHES; i += 2)
-        jump_with_fpu(&limit_main, other);
+        jump_with_fpu(&limit_main, &away);
     bench_each(NULL, bench_now() - start, BENCH_SWITCHES);
 }
 #endif
