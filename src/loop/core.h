@@ -17,9 +17,9 @@ enum {
 
 /* A layer above that keeps work in the loop. The loop knows it only by these calls. */
 struct loop_client {
-    void (*begin)(loop_t *), (*end)(loop_t *); /* around every run, on the running thread */
-    void (*report_stuck)(loop_t *);            /* work is left that nothing can wake: tell who */
-    void (*cancel_all)(loop_t *); /* at close: asks all work to end, and new work as well */
+    void (*begin)(loop_t *); /* at the beginning of every run */
+    void (*report_stuck)(loop_t *); /* work is left that nothing can wake: tell who */
+    void (*cancel_all)(loop_t *);   /* at close: asks all work to end, and new work as well */
     void (*outside)(loop_t *, void (*)(void *), void *); /* makes a call on the loop's own stack */
     void (*force_all)(loop_t *); /* at close: what is left did not end though nothing can wake it */
     void (*drop)(struct loop__ready *); /* at close: an item of the client's that will not run */
@@ -39,6 +39,7 @@ struct loop {
     int64_t coarse_turn;  /* the coarse clock at the last turn */
     bool running, debug, closing;
     bool passes_chain; /* the next pass may begin where the one at hand ends */
+    const bool *until; /* what loop__run_while waits for, or NULL */
     bool exported;     /* loop_fd was called */
     struct heap timers;
     struct clock clock;
@@ -195,8 +196,17 @@ static inline struct loop__fd *loop__fd_find(const loop_t *loop, int fd)
     return &loop->fd_chunks[chunk][fd & (FD_CHUNK - 1)];
 }
 
-/* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. */
-int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait);
+/* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. `own` is the entry
+ * of an own fd, or NULL. */
+int loop__fd_wait_slowly(loop_t *loop, struct loop__fd_wait *wait);
+static inline int loop__fd_wait(loop_t *loop, struct loop__fd *own, struct loop__fd_wait *wait)
+{
+    if (!own || !(own->armed & SELECT_EDGE))
+        return loop__fd_wait_slowly(loop, wait);
+    list_push_back(list_of(&own->waits.head), &wait->link); /* registered for good */
+    loop->fd_waits++;
+    return 0;
+}
 void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait);
 
 /* Makes a non-blocking fd the loop's own. Whoever waited for the number waited for another file:

@@ -66,11 +66,17 @@ static struct list *waits_of(struct loop__fd *entry)
     return list_of(&entry->waits.head);
 }
 
-/* Ends every wait for some of `events`, telling each which of its events are ready, or the error.
- * Waking one may undo another: those to be woken wait in a list of their own meanwhile. */
-static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
+static inline void end_wait(loop_t *loop, struct loop__fd_wait *wait, int ready)
 {
-    struct list *waits = waits_of(entry), woken;
+    loop->fd_waits--;
+    wait->wake(wait, ready);
+}
+
+/* Waking one may undo another: those to be woken wait in a list of their own meanwhile. */
+static __attribute__((noinline)) void wake_several(loop_t *loop, struct list *waits,
+                                                   unsigned events, int error)
+{
+    struct list woken;
     list_init(&woken);
     for (struct coloop__link *link = waits->head.next, *next; link != &waits->head; link = next) {
         next = link->next;
@@ -81,8 +87,24 @@ static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, in
     }
     for (struct coloop__link *link; (link = list_pop_front(&woken));) {
         struct loop__fd_wait *wait = container_of(link, struct loop__fd_wait, link);
-        loop->fd_waits--;
-        wait->wake(wait, error ? error : (int)(wait->events & events));
+        end_wait(loop, wait, error ? error : (int)(wait->events & events));
+    }
+}
+
+/* Ends every wait for some of `events`, telling each which of its events are ready, or the error.
+ */
+static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
+{
+    struct list *waits = waits_of(entry);
+    struct coloop__link *first = waits->head.next;
+    struct loop__fd_wait *wait = container_of(first, struct loop__fd_wait, link);
+    if (first == &waits->head)
+        return;
+    if (first->next != &waits->head) {
+        wake_several(loop, waits, events, error);
+    } else if (wait->events & events) {
+        list_remove(first);
+        end_wait(loop, wait, error ? error : (int)(wait->events & events));
     }
 }
 
@@ -153,7 +175,7 @@ static void notice_reuse(loop_t *loop, int fd, struct loop__fd *entry)
     wake_waits(loop, entry, BOTH, -EBADF);
 }
 
-int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait)
+int loop__fd_wait_slowly(loop_t *loop, struct loop__fd_wait *wait)
 {
     struct loop__fd *entry;
     int rc = loop__fd_get(loop, wait->fd, &entry);
@@ -278,7 +300,8 @@ static void dispatch_one(loop_t *loop, struct loop__fd *entry, const struct sele
         lose(loop, event->fd, entry, -EBADF);
         return;
     }
-    push_watchers(loop, entry, ready);
+    if (entry->watchers[0] || entry->watchers[1])
+        push_watchers(loop, entry, ready);
     if (entry->waits.head.next)
         wake_waits(loop, entry, ready & BOTH, 0);
     if (!(entry->armed & SELECT_EDGE)) {
@@ -339,10 +362,12 @@ static void check_entry(loop_t *loop, int fd, struct loop__fd *entry)
 }
 
 /* Costs a system call for each fd that is waited for: done rarely enough to be a thousandth of the
- * time. */
+ * time; but a check that took long only because another process ran does not put off the next for
+ * long. */
 void loop__fd_check(loop_t *loop)
 {
-    enum { INTERVAL_MIN = 100 * NS_PER_MS, SHARE = 1000 };
+    const int64_t interval_min = 100 * NS_PER_MS, interval_max = 2 * NS_PER_S;
+    enum { SHARE = 1000 };
     loop->check_wanted = false;
     if (!loop->ops->check || !(loop->fd_waits + loop->watchers))
         return;
@@ -351,7 +376,8 @@ void loop__fd_check(loop_t *loop)
         for (int i = 0; loop->fd_chunks[chunk] && i < FD_CHUNK; i++)
             check_entry(loop, chunk * FD_CHUNK + i, &loop->fd_chunks[chunk][i]);
     int64_t end = clock_real_now(), pause = (end - start) * SHARE;
-    loop->check_at = end + (pause > INTERVAL_MIN ? pause : INTERVAL_MIN);
+    pause = pause < interval_min ? interval_min : pause > interval_max ? interval_max : pause;
+    loop->check_at = end + pause;
 }
 
 void loop__watchers_drop(loop_t *loop)

@@ -221,8 +221,6 @@ void loop__ready_slow(loop_t *loop)
 
 static void end(loop_t *loop)
 {
-    if (loop->client)
-        loop->client->end(loop);
     loop->running = false;
     loop__thread.running = NULL;
     if (loop->exported)
@@ -264,6 +262,7 @@ int loop__run_while(loop_t *loop, const bool *done)
     int rc = begin(loop);
     if (rc < 0)
         return rc;
+    loop->until = done;
     rc = run_passes(loop, done);
     atomic_store(&loop->stop, false); /* it was meant for this run */
     if (rc == -EDEADLK && !loop->closing)

@@ -15,6 +15,7 @@
 #ifndef TASK_CORE_H
 #define TASK_CORE_H
 
+#include "context/exceptions.h"
 #include "context/stack.h"
 #include "loop/core.h"
 
@@ -123,6 +124,7 @@ struct co_task {
     co_task_t *awaiting;            /* what it is parked for in co_await_task */
     co_task_t *const *awaiting_all; /* and in the gathers */
     size_t awaiting_count;
+    unsigned gathered;                     /* gathers that have it in awaiting_all */
     uint64_t searched;                     /* number of the last search for a cycle that came by */
     const struct co_group *awaiting_group; /* and in co_group_wait */
     struct co__error *error;
@@ -145,7 +147,8 @@ struct size_pool { /* stacks of an unusual size */
 struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
-    unsigned indirect;      /* above 0, tasks go on in the loop's stack and not in each other */
+    unsigned indirect; /* above 0, tasks go on in the loop's stack and not in each other */
+    struct exceptions *exceptions; /* of the thread that runs the loop; NULL without C++ */
     int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
@@ -159,7 +162,6 @@ struct scheduler {
     size_t peak;
     bool forcing; /* closing, and what is left has to go */
     bool told_unguarded;
-    void *alternate_stack; /* for SIGSEGV, while the loop runs */
     struct co__probe *probe;
 };
 
@@ -177,6 +179,8 @@ extern const struct loop_client co__client;
 
 /* --- switch.c --------------------------------------------------------------------------------- */
 
+/* Switches stacks in the middle of a C++ exception. */
+void co__switch_in_exception(struct scheduler *, struct context *from, struct context *to);
 /* What every stack of a scheduler runs. */
 void co__stack_main(struct stack *stack);
 /* Runs a task that is ready, from the loop's stack, until it gives way: an item of the ready queue.
@@ -187,7 +191,7 @@ void co__run_item(struct loop__ready *item);
 void co__run_eagerly(co_task_t *task);
 /* Calls fn(arg) on the loop's stack, outside any coroutine, and returns when it has. */
 void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
-/* Ends the running task on its own stack, with frames left there. */
+/* Ends the running task on its own stack, with frames left there, exception handlers included. */
 void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
 
 /* --- park.c ----------------------------------------------------------------------------------- */
@@ -217,6 +221,8 @@ static inline struct co__reason *co__reason(co_task_t *task, const char *call, c
  * task->winner; or until it is interrupted: -ECANCELED, -ETIMEDOUT; all waits are undone then.
  * -ENOMEM: a deadline could not be set, likewise. */
 int co__park(co_task_t *task, struct co__wait *waits);
+int co__park_slowly(co_task_t *task,
+                    struct co__wait *waits); /* the same, looking at all that is rare */
 /* The running task goes to the end of the ready queue, and gives way. */
 void co__take_a_turn(co_task_t *task, const struct co__reason *reason);
 /* Wakes the task of a wait that the caller has taken away from where it waited; the others are
@@ -250,7 +256,9 @@ void co__locals_drop(co_task_t *task);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 
-/* The loop's part in a task's end: everybody is told. */
+/* A task's end: everybody is told. It may still run on its stack. */
+void co__conclude(co_task_t *task);
+/* The loop's reference to it goes, and the stack with the last one. */
 void co__reap(co_task_t *task);
 /* The task failed: other than by being cancelled as it was told. */
 static inline bool co__failed(const co_task_t *task)
@@ -266,8 +274,9 @@ void co__drop_item(struct loop__ready *item);
 /* What a task waits for, in words: "co_read on fd 5". */
 void co__describe(const co_task_t *task, char *text, size_t size);
 void co__report_stuck(loop_t *loop);
-/* The alternate signal stack and the SIGSEGV handler, around a run of the loop. */
-void co__overflow_begin(struct scheduler *scheduler);
-void co__overflow_end(struct scheduler *scheduler);
+/* The alternate signal stack and the SIGSEGV handler: a scheduler of this thread begins, and ends.
+ */
+void co__overflow_begin(void);
+void co__overflow_end(void);
 
 #endif

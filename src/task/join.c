@@ -8,6 +8,8 @@
 #include "base/alloc.h"
 #include "task/core.h"
 
+#include <coloop/group.h>
+
 /* --- Waiting for one -------------------------------------------------------------------------- */
 
 struct joiner {
@@ -66,15 +68,29 @@ static int take(co_task_t *self, co_task_t *task)
     return result;
 }
 
+static bool reaches(co_task_t *task, const co_task_t *self, uint64_t search, int depth);
+
+static bool a_child_reaches(const co_group_t *group, const co_task_t *self, uint64_t search,
+                            int depth)
+{
+    for (struct coloop__link *link = group->children.next; link != &group->children;
+         link = link->next)
+        if (reaches(container_of(link, co_task_t, sibling), self, search, depth))
+            return true;
+    return false;
+}
+
 /* Whether the task is `self` or cannot end before it. A search has a number, by which each task is
- * looked at once. Gathers of gathers are followed to a depth that a coroutine's stack bears; a
- * cycle beyond it is found by the loop, when nothing else is left. */
+ * looked at once. Gathers and groups within each other are followed to a depth that a coroutine's
+ * stack bears; a cycle beyond it is found by the loop, when nothing else is left. */
 static bool reaches(co_task_t *task, const co_task_t *self, uint64_t search, int depth)
 {
     enum { DEPTH_MAX = 64 };
     for (; task && task->searched != search && depth < DEPTH_MAX; task = task->awaiting) {
         task->searched = search;
-        if (task == self || (task->awaiting_group && task->awaiting_group == self->group))
+        if (task == self)
+            return true;
+        if (task->awaiting_group && a_child_reaches(task->awaiting_group, self, search, depth + 1))
             return true;
         for (size_t i = 0; i < task->awaiting_count; i++)
             if (reaches(task->awaiting_all[i], self, search, depth + 1))
@@ -83,15 +99,22 @@ static bool reaches(co_task_t *task, const co_task_t *self, uint64_t search, int
     return false;
 }
 
-/* A task that waits for nobody cannot wait for another; nor can one that is done. */
-static inline bool may_reach(const co_task_t *task, const co_task_t *self)
+/* Whether somebody may wait for the task, now or as soon as a gather comes to it. */
+static inline bool is_awaited(const co_task_t *task)
 {
-    return task == self || task->awaiting || task->awaiting_count || task->awaiting_group;
+    return !list_empty(&task->observers) || task->gathered || (task->group && task->group->waiting);
 }
 
-/* Whether any of the tasks, where NULL is none, is `self` or waits for it. */
+/* Whether any of the tasks, where NULL is none, is `self` or waits for it. Nobody is looked for if
+ * nobody waits for `self`: so a long queue of tasks, each behind the one before it, costs nothing.
+ */
 static bool wait_for_self(const co_task_t *self, co_task_t *const tasks[], size_t n)
 {
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i] == self)
+            return true;
+    if (!is_awaited(self))
+        return false;
     uint64_t search = ++self->scheduler->searches;
     for (size_t i = 0; i < n; i++)
         if (reaches(tasks[i], self, search, 0))
@@ -107,7 +130,7 @@ static int await_task(co_task_t *task, const char *call, const char *where)
     if (!self)
         return -EPERM;
     int rc = co__check(self);
-    if (may_reach(task, self) && wait_for_self(self, &task, 1))
+    if ((task == self || is_awaited(self)) && wait_for_self(self, &task, 1))
         return -EDEADLK;
     rc = join(self, task, rc, call, where);
     int result = take(self, task);
@@ -228,11 +251,19 @@ static size_t count_null(co_task_t *const tasks[], size_t n)
     return count;
 }
 
+static void count_gathered(co_task_t *const tasks[], size_t n, int change)
+{
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i])
+            tasks[i]->gathered += (unsigned)change;
+}
+
 /* Waits for tasks that the caller owns, unless it has been interrupted (rc < 0). Whatever comes in
  * between, all of them are done in the end. */
 static int gather(co_task_t *self, int rc, struct watch *watch, co_task_t *const tasks[], size_t n,
                   const char *call, const char *where)
 {
+    count_gathered(tasks, n, 1);
     self->awaiting_all = tasks;
     self->awaiting_count = n;
     if (rc == 0 && !watch->failed)
@@ -245,6 +276,7 @@ static int gather(co_task_t *self, int rc, struct watch *watch, co_task_t *const
         if (tasks[i] && !tasks[i]->done)
             join_shielded(self, tasks[i], call, where);
     self->awaiting_count = 0;
+    count_gathered(tasks, n, -1);
     return rc;
 }
 

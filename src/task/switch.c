@@ -5,9 +5,17 @@
  *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
  * A task that gives way or finishes goes on straight in the next task of the pass, if that is what
- * comes next, and not through the loop's stack: half the switches. A finished task is reaped by
- * whoever runs next, as nothing may run on a stack that is being given away. */
+ * comes next, and not through the loop's stack: half the switches. The stack of a finished task is
+ * given away by whoever runs next. */
 #include "task/switch.h"
+
+void co__switch_in_exception(struct scheduler *scheduler, struct context *from, struct context *to)
+{
+    const struct exceptions mine = *scheduler->exceptions;
+    *scheduler->exceptions = (struct exceptions){0};
+    context_switch(from, to, false);
+    *scheduler->exceptions = mine;
+}
 
 /* A task has come back only to have something done for it. */
 static void run_errand(struct scheduler *scheduler)
@@ -18,14 +26,14 @@ static void run_errand(struct scheduler *scheduler)
     scheduler->errand = NULL;
     errand(scheduler->errand_arg);
     co__current = task;
-    context_switch(&scheduler->context, &task->stack.context, false);
+    switch_to(scheduler, &scheduler->context, &task->stack.context);
 }
 
 static void run(co_task_t *task)
 {
     struct scheduler *scheduler = task->scheduler;
     enter(task);
-    context_switch(&scheduler->context, &task->stack.context, false);
+    switch_to(scheduler, &scheduler->context, &task->stack.context);
     while (__builtin_expect(scheduler->errand != NULL, 0))
         run_errand(scheduler);
     co__current = NULL;
@@ -40,7 +48,7 @@ void co__outside(loop_t *loop, void (*fn)(void *), void *arg)
     }
     task->scheduler->errand = fn;
     task->scheduler->errand_arg = arg;
-    context_switch(&task->stack.context, &task->scheduler->context, false);
+    switch_to(task->scheduler, &task->stack.context, &task->scheduler->context);
 }
 
 static void report_slow(co_task_t *task, const struct co__reason *before, int64_t took)
@@ -86,7 +94,7 @@ static void run_inside(co_task_t *task)
 {
     co_task_t *self = task->resumer = co__current;
     enter(task);
-    context_switch(&self->stack.context, &task->stack.context, false);
+    switch_to(task->scheduler, &self->stack.context, &task->stack.context);
     co__current = self;
 }
 
@@ -117,24 +125,18 @@ static void check_scopes(const co_task_t *task)
 static inline __attribute__((always_inline)) void finish(co_task_t *task, int result)
 {
     struct scheduler *scheduler = task->scheduler;
-    struct context *to = &scheduler->context;
-    co_task_t *next = task->resumer;
     task->result = result;
+    co__conclude(task);
     scheduler->finished = task;
-    if (__builtin_expect(next != NULL, 0)) {
-        task->resumer = NULL;
-        to = &next->stack.context;
-    } else if ((next = take_next(task->loop, scheduler))) {
-        enter(next);
-        to = &next->stack.context;
-    }
-    context_switch(&task->stack.context, to, true);
+    context_switch(&task->stack.context, next_context(task), true);
 }
 
 /* The stack with all that was left on it is born anew before its next use. */
 void co__finish_by_throw(co_task_t *task, int result)
 {
     check_scopes(task);
+    if (task->scheduler->exceptions)
+        coloop__exceptions_restore(task->scheduler->exceptions, (struct exceptions){0});
     task->unwound = true;
     task->awaiting = NULL;
     task->awaiting_count = 0;
