@@ -321,7 +321,33 @@ static inline void disturb(co_test_random_t *random)
     settle();
 }
 
+/* --- Memory that runs out --------------------------------------------------------------------- */
+
+/* An allocator for models that has nothing while `failing`. */
+static bool failing;
+static size_t refusals;
+
+static inline void *allocate(void *pointer, size_t size, void *arg)
+{
+    (void)arg;
+    if (size && failing) {
+        refusals++;
+        return NULL;
+    }
+    if (size)
+        return realloc(pointer, size);
+    free(pointer);
+    return NULL;
+}
+
 /* --- Playing ---------------------------------------------------------------------------------- */
+
+static inline const char *verdict(void)
+{
+    if (flight.count)
+        differ("%zu calls are still under way", flight.count);
+    return wrong[0] ? wrong : NULL;
+}
 
 /* Some seeds that are always the same, or random ones for as long as COLOOP_TEST_SECONDS says. */
 static inline void play(const co_test_model_t *model)
@@ -334,5 +360,19 @@ static inline void play(const co_test_model_t *model)
     assert_string_equal(report.text, "");
     assert_true(report.runs > 0);
 }
+
+/* A test of begin_name, step_name and check_name; what else it needs follows the number of steps.
+ */
+#define MODEL(name, ...)                                                                           \
+    static void name##_does_what_its_model_does(void **state)                                      \
+    {                                                                                              \
+        static const co_test_model_t model = {                                                     \
+            #name,        begin_##name,          step_##name,                                      \
+            check_##name, .calm = true,          .tasks = WORKERS,                                 \
+            .runs = 10,   .allocator = allocate, .steps = __VA_ARGS__};                            \
+        (void)state;                                                                               \
+        play(&model);                                                                              \
+    }
+#define PLAYED(name) cmocka_unit_test(name##_does_what_its_model_does)
 
 #endif

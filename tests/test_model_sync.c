@@ -4,20 +4,6 @@
 
 #include "task/core.h"
 
-static int nothing_to_begin(void *arg)
-{
-    (void)arg;
-    reset();
-    return 0;
-}
-
-static const char *verdict(void)
-{
-    if (flight.count)
-        differ("%zu calls are still under way", flight.count);
-    return wrong[0] ? wrong : NULL;
-}
-
 /* --- Semaphore: a number of permits ----------------------------------------------------------- */
 
 static struct {
@@ -29,7 +15,9 @@ static int begin_sem(void *arg)
 {
     co_sem_init(&sem.sem, 1);
     sem.permits = sem.total = 1;
-    return nothing_to_begin(arg);
+    (void)arg;
+    reset();
+    return 0;
 }
 
 static bool acquire(co_test_random_t *random)
@@ -108,7 +96,9 @@ static struct {
 static int begin_event(void *arg)
 {
     memset(&event, 0, sizeof event);
-    return nothing_to_begin(arg);
+    (void)arg;
+    reset();
+    return 0;
 }
 
 static void set_event(void *arg)
@@ -176,7 +166,9 @@ static struct {
 static int begin_barrier(void *arg)
 {
     memset(&bar, 0, sizeof bar);
-    return nothing_to_begin(arg);
+    (void)arg;
+    reset();
+    return 0;
 }
 
 static void break_barrier(struct op *op)
@@ -267,7 +259,9 @@ static struct {
 static int begin_rwlock(void *arg)
 {
     memset(&rw, 0, sizeof rw);
-    return nothing_to_begin(arg);
+    (void)arg;
+    reset();
+    return 0;
 }
 
 static bool can_enter(int kind)
@@ -383,7 +377,8 @@ static void notice_lockers(void)
 static int begin_mutex(void *arg)
 {
     memset(&m, 0, sizeof m);
-    nothing_to_begin(arg);
+    (void)arg;
+    reset();
     flight.settle = notice_lockers;
     return 0;
 }
@@ -527,29 +522,16 @@ static const char *check_mutex(void *arg)
 
 /* ---------------------------------------------------------------------------------------------- */
 
-#define MODEL(name)                                                                                \
-    static void name##_does_what_its_model_does(void **state)                                      \
-    {                                                                                              \
-        static const co_test_model_t model = {#name,         begin_##name, step_##name,            \
-                                              check_##name,  .calm = true, .tasks = WORKERS,       \
-                                              .steps = 1000, .runs = 10};                          \
-        (void)state;                                                                               \
-        play(&model);                                                                              \
-    }
-MODEL(sem)
-MODEL(event)
-MODEL(barrier)
-MODEL(rwlock)
-MODEL(mutex)
+MODEL(sem, 1000)
+MODEL(event, 1000)
+MODEL(barrier, 1000)
+MODEL(rwlock, 1000)
+MODEL(mutex, 1000)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sem_does_what_its_model_does),
-        cmocka_unit_test(event_does_what_its_model_does),
-        cmocka_unit_test(barrier_does_what_its_model_does),
-        cmocka_unit_test(rwlock_does_what_its_model_does),
-        cmocka_unit_test(mutex_does_what_its_model_does),
+        PLAYED(sem), PLAYED(event), PLAYED(barrier), PLAYED(rwlock), PLAYED(mutex),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,7 +80,8 @@ typedef struct co_test_model {
     int (*init)(void *arg);                            /* as setup in a scenario */
     void (*step)(void *arg, co_test_random_t *random); /* one operation, in a coroutine, beside
                                                           others: it may suspend */
-    const char *(*check)(void *arg); /* outside any step: NULL, or where object and model differ */
+    const char *(*check)(void *arg); /* in a coroutine, while no step is under way: NULL, or where
+                                        object and model differ */
     void (*fini)(void *arg);         /* as teardown in a scenario */
     void *arg;
     bool calm;                      /* steps are in no scope: the model interrupts them itself */
