@@ -39,7 +39,10 @@ static int begin_chan(void *arg)
 static void fill(struct model_chan *chan, co_test_random_t *random)
 {
     for (size_t n = co_test_below(random, 30); n > 0 && chan->count < HELD_MAX / 2; n--)
-        try_send(chan, ++last_value);
+        if (by_chance(random, 8))
+            send_without_memory(chan);
+        else
+            try_send(chan, ++last_value);
 }
 
 static void drain(struct model_chan *chan, co_test_random_t *random)
@@ -98,8 +101,11 @@ static void step_chan(void *arg, co_test_random_t *random)
     (void)arg;
     struct model_chan *chan = &chans[co_test_below(random, CHANS)];
     disturb(random);
-    if (!chan->chan)
+    if (!chan->chan) {
         open_chan(chan, random);
+        if (by_chance(random, 4)) /* the first item wants a buffer */
+            send_without_memory(chan);
+    }
     switch (co_test_below(random, 8)) {
     case 0:
         do_rarely(chan, random);
