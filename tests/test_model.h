@@ -48,23 +48,32 @@ struct want {
 
 /* A call under way. */
 struct op {
-    co_scope_t shield, scope; /* a shield only if `shielded` */
-    int64_t deadline;
-    int64_t when;    /* it ends by itself, as a sleep does; 0: it does not */
-    int own_result;  /* with this, then */
-    uint64_t number; /* in the order of arrival */
-    uint64_t armed;  /* in the order of setting deadlines */
     co_task_t *task;
+    co_scope_t shield; /* only if `shielded`; in it: */
+    co_scope_t scope;
+    co_scope_t inner; /* that never ends by itself */
     bool shielded;
+    uint64_t number; /* in the order of arrival */
+
+    /* how it may end by itself */
+    int64_t since, deadline;
+    uint64_t armed; /* in the order of setting deadlines */
+    int64_t when;   /* as a sleep does; 0: it does not */
+    int own_result; /* with this, then */
+
+    /* what it waits for */
     bool waits;
-    bool has_to_lock;          /* woken, but has to lock a mutex before it returns, */
-    bool insistent;            /* which cannot be interrupted */
-    int result;                /* that the call has to have, when it does not wait */
-    uint64_t turn;             /* in the order of being woken; 0: it has not waited */
-    void (*left)(struct op *); /* the line, as it was interrupted */
     struct want wants[WANTS_MAX];
     size_t count;
+    void (*left)(struct op *); /* its lines, as it was interrupted */
+
+    /* what it has to return, when it does not wait */
+    int result;
     const struct want *got; /* the one it was served with */
+    int64_t decided;        /* when that became so */
+    uint64_t turn;          /* in the order of being woken; 0: it has not waited */
+    bool has_to_lock;       /* woken, but has to lock a mutex before it returns, */
+    bool insistent;         /* which cannot be interrupted */
 };
 
 /* All that are under way, in the order of arrival. */
@@ -93,6 +102,7 @@ static inline void wake(struct op *op, int result)
 {
     op->waits = false;
     op->result = result;
+    op->decided = loop_time(loop_current());
     op->turn = ++flight.turn;
 }
 
@@ -169,9 +179,25 @@ static inline struct op *first_to_end(void)
     return found;
 }
 
+/* Deadlines are neither early nor late: those that have passed before are noticed by the next pass.
+ */
+static inline void check_deadlines(void)
+{
+    int64_t now = loop_time(loop_current());
+    for (size_t i = 0; i < flight.count; i++) {
+        const struct op *op = flight.ops[i];
+        if (co_scope_expired(&op->scope) && op->deadline > now)
+            differ("a deadline passed %lld ns early", (long long)(op->deadline - now));
+        if (op->waits && op->deadline < now && op->since < now && !op->insistent &&
+            !interruption(op))
+            differ("a deadline did not pass");
+    }
+}
+
 /* Brings the model up to date with the clock. */
 static inline void settle(void)
 {
+    check_deadlines();
     for (struct op *op; (op = first_to_end());) {
         if (ending_of(op).own) {
             wake(op, op->own_result);
@@ -195,7 +221,7 @@ static inline int64_t choose_deadline(const struct op *op, co_test_random_t *ran
     return loop_time(loop_current()) + ms * MS + 1 + (int64_t)(op->number * 977 % 400000);
 }
 
-static inline void enter_scope(struct op *op, co_test_random_t *random)
+static inline void enter_scopes(struct op *op, co_test_random_t *random)
 {
     bool at_once = by_chance(random, 8);
     co_scope_enter(&op->scope, at_once ? 0 : -1);
@@ -204,6 +230,7 @@ static inline void enter_scope(struct op *op, co_test_random_t *random)
         co_scope_set_deadline(&op->scope, op->deadline);
     if (by_chance(random, 32))
         co_scope_cancel(&op->scope);
+    co_scope_enter(&op->inner, by_chance(random, 2) ? -1 : 1000);
 }
 
 static inline void begin(struct op *op, co_test_random_t *random)
@@ -211,11 +238,12 @@ static inline void begin(struct op *op, co_test_random_t *random)
     memset(op, 0, sizeof *op);
     settle();
     op->task = co_self();
+    op->since = loop_time(loop_current());
     op->number = op->armed = ++flight.number;
     op->shielded = by_chance(random, 8);
     if (op->shielded)
         co__shield_begin(&op->shield, 0);
-    enter_scope(op, random);
+    enter_scopes(op, random);
     flight.ops[flight.count++] = op;
 }
 
@@ -223,6 +251,7 @@ static inline void begin(struct op *op, co_test_random_t *random)
 static inline bool refused(struct op *op)
 {
     op->result = interruption(op);
+    op->decided = loop_time(loop_current());
     return op->result < 0;
 }
 
@@ -264,6 +293,7 @@ static inline int end_call(struct op *op, const char *call, int rc)
     if (op->turn)
         flight.returned = op->turn;
     land(op);
+    co_scope_leave(&op->inner);
     co_scope_leave(&op->scope);
     if (op->shielded)
         co_scope_leave(&op->shield);
