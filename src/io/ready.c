@@ -30,9 +30,9 @@ int io__park(co_task_t *task, int fd, unsigned events, const char *call, const c
         return rc == -EPERM ? (int)events : rc;
     const struct loop__fd *entry = loop__fd_find(task->loop, fd);
     uint32_t forgotten = entry->forgotten;
-    struct co__reason reason = {
-        .call = call, .where = where, .subject = CO__FD, .fd = fd, .events = events};
-    rc = co__park(task, &waiter.wait, &reason);
+    co__reason(task, call, where, CO__FD)->fd = fd;
+    task->reason.events = events;
+    rc = co__park(task, &waiter.wait);
     if (rc < 0)
         return rc;
     /* another task may have closed it since we were woken, and the number be another file */

@@ -120,9 +120,8 @@ static int await_end(struct server *server)
     if (rc < 0)
         return rc;
     server->waiting = &waiter.wait;
-    struct co__reason reason = {
-        .call = "co_serve, for a connection to end", .where = server->where, .subject = CO__OBJECT};
-    return co__park(server->task, &waiter.wait, &reason);
+    co__reason(server->task, "co_serve, for a connection to end", server->where, CO__OBJECT);
+    return co__park(server->task, &waiter.wait);
 }
 
 /* Without memory even for a deadline, all that can be done is to let others run. */
@@ -131,8 +130,7 @@ static int await_end_or_pass(struct server *server)
     int rc = await_end(server);
     if (rc != -ENOMEM)
         return rc;
-    co__make_ready(server->task);
-    co__give_way(server->task);
+    co__take_a_turn(server->task, &server->task->reason);
     return 0;
 }
 

@@ -35,10 +35,11 @@ struct loop {
     int64_t now;
     unsigned ran_in_turn; /* items since the last turn */
     unsigned turn_limit;  /* that many make the next turn due */
-    unsigned glance_at;   /* that many make a glance at the coarse clock due */
+    unsigned look_at;     /* that many make a turn due, or a glance at the coarse clock */
     int64_t coarse_turn;  /* the coarse clock at the last turn */
     bool running, debug, closing;
-    bool exported; /* loop_fd was called */
+    bool passes_chain; /* the next pass may begin where the one at hand ends */
+    bool exported;     /* loop_fd was called */
     struct heap timers;
     struct clock clock;
 
@@ -71,6 +72,7 @@ struct loop {
     loop_exception_fn *exception_fn;
     void *exception_arg;
 
+    struct list pending; /* of struct loop__pending */
     struct list records; /* idle loop_handle_t of calls without a handle */
     size_t record_count;
 
@@ -92,6 +94,19 @@ static inline void loop__ready_push(loop_t *loop, struct loop__ready *item)
     list_push_back(&loop->ready, &item->link);
     if (__builtin_expect(loop->exported, 0))
         loop__ready_slow(loop);
+}
+
+/* Begins the next pass, when the one at hand is at its end, in the task that runs: two tasks that
+ * hand over to each other need not go through the loop. False: the loop has to have a look first.
+ */
+static inline bool loop__begin_pass_early(loop_t *loop)
+{
+    if (!loop->passes_chain || loop->ran_in_turn >= loop->look_at || list_empty(&loop->ready) ||
+        atomic_load_explicit(&loop->stop, memory_order_relaxed))
+        return false;
+    list_append(&loop->batch, &loop->ready);
+    loop->passes++;
+    return true;
 }
 
 /* Runs passes until stop, or no work is left, or *done (may be NULL) becomes true: 0, 1, -EDEADLK,
@@ -122,8 +137,14 @@ static inline int64_t loop__next_deadline(const loop_t *loop)
 
 /* Bits of loop_handle_t.flags. */
 enum {
-    LOOP_RECORD = 1,   /* the loop's own record of a call without a handle */
-    LOOP_OWNS_ARG = 2, /* arg holds the handle, and is freed if the call is dropped at close */
+    LOOP_RECORD = 1, /* the loop's own record of a call without a handle */
+};
+
+/* A record whose call waits for something that the loop does not know of; in loop->pending until it
+ * has run. If it has not when the loop is closed, drop(pending) frees it. */
+struct loop__pending {
+    struct coloop__link link;
+    void (*drop)(struct loop__pending *);
 };
 
 /* --- call.c ----------------------------------------------------------------------------------- */

@@ -94,11 +94,11 @@ void sync__chan_enqueue(struct list *line, struct chan_waiter *waiter)
     list_push_back(line, &waiter->link);
 }
 
-static int park(co_task_t *self, struct list *line, void *item, const struct co__reason *reason)
+static int park(co_task_t *self, struct list *line, void *item)
 {
     struct chan_waiter waiter = {.wait.task = self, .item = item};
     sync__chan_enqueue(line, &waiter);
-    int rc = co__park(self, &waiter.wait, reason);
+    int rc = co__park(self, &waiter.wait);
     return rc < 0 ? rc : waiter.wait.value;
 }
 
@@ -108,8 +108,8 @@ int co_chan_send_here(co_chan_t *chan, const void *item, const char *where)
     int rc = co__check(self);
     if (rc < 0 || (rc = co_chan_try_send(chan, item)) != -EAGAIN)
         return rc;
-    struct co__reason reason = {"co_chan_send", where, CO__OBJECT, .object = chan};
-    return park(self, &chan->senders, (void *)item, &reason);
+    co__reason(self, "co_chan_send", where, CO__OBJECT)->object = chan;
+    return park(self, &chan->senders, (void *)item);
 }
 
 int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
@@ -118,8 +118,8 @@ int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
     int rc = co__check(self);
     if (rc < 0 || (rc = co_chan_try_recv(chan, item)) != -EAGAIN)
         return rc;
-    struct co__reason reason = {"co_chan_recv", where, CO__OBJECT, .object = chan};
-    return park(self, &chan->receivers, item, &reason);
+    co__reason(self, "co_chan_recv", where, CO__OBJECT)->object = chan;
+    return park(self, &chan->receivers, item);
 }
 
 /* --- The end ---------------------------------------------------------------------------------- */

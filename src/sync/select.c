@@ -226,8 +226,8 @@ static int park_on_all(co_task_t *self, co_case_t cases[], size_t n, struct sele
         first = rc == 0 ? &waits[i].wait : first;
     }
     if (rc == 0) {
-        struct co__reason reason = {"co_select", where, CO__CASES, .number = (int64_t)n};
-        rc = co__park(self, first, &reason);
+        co__reason(self, "co_select", where, CO__CASES)->number = (int64_t)n;
+        rc = co__park(self, first);
     } else {
         for (struct co__wait *wait = first; wait; wait = wait->next)
             wait->undo(wait);

@@ -9,7 +9,8 @@
  *     ... try to do it at once ...
  *     struct co__wait wait = {.task = task, .undo = ...};
  *     ... put the wait where somebody will find it and call co__wake(&wait, value) ...
- *     return co__park(task, &wait, "co_event_wait", where);
+ *     co__reason(task, "co_event_wait", where, CO__OBJECT)->object = event;
+ *     return co__park(task, &wait);
  */
 #ifndef TASK_CORE_H
 #define TASK_CORE_H
@@ -55,10 +56,12 @@ struct co__reason {
     const char *call;  /* "co_read" */
     const char *where; /* "file.c:12" */
     enum co__subject subject;
-    int fd;
-    unsigned events;
-    int64_t number;     /* CO__TIME: when; CO__TASKS, CO__CASES: how many */
-    const void *object; /* CO__TASK, CO__OBJECT; CO__OWNED: where the owning task is noted */
+    unsigned events; /* CO__FD */
+    union {
+        int fd;             /* CO__FD */
+        int64_t number;     /* CO__TIME: when; CO__TASKS, CO__CASES: how many */
+        const void *object; /* CO__TASK, CO__OBJECT; CO__OWNED: where the owning task is noted */
+    };
 };
 
 /* Told once, when a task is done; lives in the memory of who wants to know. */
@@ -123,6 +126,8 @@ struct co_task {
     uint64_t searched;                     /* number of the last search for a cycle that came by */
     const struct co_group *awaiting_group; /* and in co_group_wait */
     struct co__error *error;
+    unsigned notes;            /* how often an error was noted or came from elsewhere */
+    struct co__locals *locals; /* task-local values, or NULL */
 };
 
 /* Told of all suspensions, for debug/testing.c: with the reason when a task is about to park or to
@@ -186,8 +191,6 @@ void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
 void co__make_ready(co_task_t *task);
 /* Ends the running task on its own stack, with frames left there. */
 void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
-/* Lets the running task, which is in the ready queue or will be woken, give way. */
-void co__give_way(co_task_t *task);
 
 /* --- park.c ----------------------------------------------------------------------------------- */
 
@@ -199,10 +202,22 @@ static inline int co__check(co_task_t *task)
     return 0;
 }
 
-/* Parks the running task until one of its waits is woken: 0, with task->winner; or until it is
- * interrupted: -ECANCELED, -ETIMEDOUT; all waits are undone then. -ENOMEM: a deadline could not be
- * set, likewise. */
-int co__park(co_task_t *task, struct co__wait *waits, const struct co__reason *reason);
+/* Notes what the running task is about to park for. */
+static inline struct co__reason *co__reason(co_task_t *task, const char *call, const char *where,
+                                            enum co__subject subject)
+{
+    task->reason.call = call;
+    task->reason.where = where;
+    task->reason.subject = subject;
+    return &task->reason;
+}
+
+/* Parks the running task, whose reason is noted, until one of its waits is woken: 0, with
+ * task->winner; or until it is interrupted: -ECANCELED, -ETIMEDOUT; all waits are undone then.
+ * -ENOMEM: a deadline could not be set, likewise. */
+int co__park(co_task_t *task, struct co__wait *waits);
+/* The running task goes to the end of the ready queue, and gives way. */
+void co__take_a_turn(co_task_t *task, const struct co__reason *reason);
 /* Wakes the task of a wait that the caller has taken away from where it waited; the others are
  * undone. */
 void co__wake(struct co__wait *wait, int value);
@@ -218,10 +233,20 @@ void co__lift_shields(co_task_t *task);
 /* The task's root scope, with nothing in it. */
 void co__scopes_init(co_task_t *task);
 void co__error_release(struct co__error *error);
+/* Makes the error, a reference of the caller's (or NULL), the task's. */
+void co__error_take(co_task_t *task, struct co__error *error);
 /* Makes the error of `from` the one of `to` as well. */
 void co__error_share(co_task_t *to, const co_task_t *from);
 /* Leaves everything that was entered, innermost first, past every co_try, and ends the task. */
 void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
+
+/* --- local.c ---------------------------------------------------------------------------------- */
+
+/* The task's table of local values, for one more task; NULL if there is none. */
+struct co__locals *co__locals_share(co_task_t *task);
+/* What a task of the loop had goes; NULL is ignored. Values that nobody has any more are destroyed.
+ */
+void co__locals_release(loop_t *loop, struct co__locals *locals);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 

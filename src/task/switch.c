@@ -7,15 +7,7 @@
  * A task that gives way goes on straight in the next task of the pass, if that is what comes next,
  * and not through the loop's stack: half the switches. A finished task is reaped on another stack,
  * as nothing may run on one that is being given away. */
-#include "task/core.h"
-
-static inline void enter(co_task_t *task)
-{
-    co__current = task;
-    task->state = CO__RUNNING;
-    task->budget = CO__CALLS_MAX;
-    task->loop->runs++;
-}
+#include "task/switch.h"
 
 /* A task has come back only to have something done for it. */
 static void run_errand(struct scheduler *scheduler)
@@ -126,30 +118,6 @@ void co__run_eagerly(co_task_t *task)
     task->scheduler->indirect++;
     resume(task);
     task->scheduler->indirect--;
-}
-
-/* The task that is next in the pass at hand, taken from it; NULL if something else is, or in debug
- * mode, where the loop times each item. */
-static inline co_task_t *take_next(loop_t *loop, const struct scheduler *scheduler)
-{
-    struct coloop__link *link = list_first(&loop->batch);
-    if (!link || scheduler->indirect ||
-        container_of(link, struct loop__ready, link)->run != co__run_item)
-        return NULL;
-    list_remove(link);
-    loop->ran_in_turn++;
-    return container_of(link, co_task_t, ready.link);
-}
-
-void co__give_way(co_task_t *task)
-{
-    co_task_t *next = task->resumer;
-    if (next)
-        task->resumer = NULL;
-    else if ((next = take_next(task->loop, task->scheduler)))
-        enter(next);
-    context_switch(&task->stack.context, next ? &next->stack.context : &task->scheduler->context,
-                   false);
 }
 
 /* With unwound, frames are left on the stack, which is to be born anew: it does not return then. */
