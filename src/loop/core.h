@@ -72,8 +72,8 @@ struct loop {
     loop_exception_fn *exception_fn;
     void *exception_arg;
 
-    struct list pending; /* of struct loop__pending */
-    struct list records; /* idle loop_handle_t of calls without a handle */
+    struct list pending;          /* of struct loop__pending */
+    struct coloop__link *records; /* idle loop_handle_t of calls without a handle, by next */
     size_t record_count;
 
     int64_t slow_ns;
@@ -96,17 +96,15 @@ static inline void loop__ready_push(loop_t *loop, struct loop__ready *item)
         loop__ready_slow(loop);
 }
 
-/* Begins the next pass, when the one at hand is at its end, in the task that runs: two tasks that
- * hand over to each other need not go through the loop. False: the loop has to have a look first.
- */
-static inline bool loop__begin_pass_early(loop_t *loop)
+/* Begins the next pass, the one at hand being at its end, in the task that runs: two tasks that
+ * hand over to each other need not go through the loop, unless it has to have a look. */
+static inline void loop__begin_pass_early(loop_t *loop)
 {
     if (!loop->passes_chain || loop->ran_in_turn >= loop->look_at || list_empty(&loop->ready) ||
         atomic_load_explicit(&loop->stop, memory_order_relaxed))
-        return false;
+        return;
     list_append(&loop->batch, &loop->ready);
     loop->passes++;
-    return true;
 }
 
 /* Runs passes until stop, or no work is left, or *done (may be NULL) becomes true: 0, 1, -EDEADLK,
@@ -250,11 +248,15 @@ struct loop_thread {
     loop_t *running, *newest;
 };
 extern _Thread_local struct loop_thread loop__thread COLOOP__FAST_TLS;
+static inline loop_t *loop__current(void)
+{
+    return loop__thread.running ? loop__thread.running : loop__thread.newest;
+}
 
-unsigned loop__forks(void); /* of this process, since the first loop */
+extern unsigned loop__forks; /* of this process, since the first loop */
 static inline bool loop__forked(const loop_t *loop)
 {
-    return loop->forks != loop__forks();
+    return loop->forks != loop__forks;
 }
 
 /* Hands a printf-like message to the exception handler. */

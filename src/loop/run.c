@@ -169,14 +169,15 @@ static void run_timed(loop_t *loop, struct loop__ready *item)
         report_slow(loop, item, took);
 }
 
+/* Takes items out of the pass as it goes: what runs may take out others, or begin the next pass. */
 static void run_pass(loop_t *loop)
 {
-    struct coloop__link *link;
     list_append(&loop->batch, &loop->ready);
     loop->passes++;
     loop->check_wanted = true;
-    while ((link = list_pop_front(&loop->batch))) {
+    for (struct coloop__link *link; (link = loop->batch.head.next) != &loop->batch.head;) {
         struct loop__ready *item = container_of(link, struct loop__ready, link);
+        list_remove(link);
         loop->ran_in_turn++;
         if (__builtin_expect(loop->debug, 0))
             run_timed(loop, item);

@@ -31,10 +31,16 @@ co_chan_t *co_chan_new_with(size_t item_size, size_t capacity, const co_chan_opt
     return chan;
 }
 
-static void copy_item(const co_chan_t *chan, void *to, const void *from)
+/* Most items are a pointer or a number. */
+static inline void copy_item(const co_chan_t *chan, void *to, const void *from)
 {
-    if (chan->buffer.item_size && to)
-        memcpy(to, from, chan->buffer.item_size);
+    size_t size = chan->buffer.item_size;
+    if (!size || !to)
+        return;
+    if (size == sizeof(void *))
+        memcpy(to, from, sizeof(void *));
+    else
+        memcpy(to, from, size);
 }
 
 static struct chan_waiter *first_of(struct list *line)
@@ -96,7 +102,10 @@ void sync__chan_enqueue(struct list *line, struct chan_waiter *waiter)
 
 static int park(co_task_t *self, struct list *line, void *item)
 {
-    struct chan_waiter waiter = {.wait.task = self, .item = item};
+    struct chan_waiter waiter;
+    waiter.wait.task = self;
+    waiter.wait.next = NULL;
+    waiter.item = item;
     sync__chan_enqueue(line, &waiter);
     int rc = co__park(self, &waiter.wait);
     return rc < 0 ? rc : waiter.wait.value;

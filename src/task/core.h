@@ -167,8 +167,8 @@ extern _Thread_local co_task_t *co__current COLOOP__FAST_TLS;
 
 /* --- scheduler.c ------------------------------------------------------------------------------ */
 
-/* The loop's scheduler, made at first use; NULL if out of memory. */
-struct scheduler *co__scheduler(loop_t *loop);
+/* Makes the loop's scheduler; NULL if out of memory. */
+struct scheduler *co__scheduler_new(loop_t *loop);
 /* Calls fn for each pool of the scheduler. */
 void co__each_pool(struct scheduler *, void (*fn)(struct stack_pool *, void *), void *arg);
 /* A stack of the given size (0: the loop's usual), or NULL with errno. */
@@ -187,19 +187,20 @@ void co__run_item(struct loop__ready *item);
 void co__run_eagerly(co_task_t *task);
 /* Calls fn(arg) on the loop's stack, outside any coroutine, and returns when it has. */
 void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
-/* Puts a task at the end of the ready queue. */
-void co__make_ready(co_task_t *task);
 /* Ends the running task on its own stack, with frames left there. */
 void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
 
 /* --- park.c ----------------------------------------------------------------------------------- */
 
+/* What every suspending call begins with: 0, or it may not go on. It may give way, for fairness. */
 int co__check_slow(co_task_t *task);
+static inline bool co__passes(co_task_t *task)
+{
+    return __builtin_expect(task && !task->interrupt && --task->budget > 0, 1);
+}
 static inline int co__check(co_task_t *task)
 {
-    if (__builtin_expect(!task || task->interrupt || --task->budget <= 0, 0))
-        return co__check_slow(task);
-    return 0;
+    return co__passes(task) ? 0 : co__check_slow(task);
 }
 
 /* Notes what the running task is about to park for. */
@@ -242,11 +243,10 @@ void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
 
 /* --- local.c ---------------------------------------------------------------------------------- */
 
-/* The task's table of local values, for one more task; NULL if there is none. */
-struct co__locals *co__locals_share(co_task_t *task);
-/* What a task of the loop had goes; NULL is ignored. Values that nobody has any more are destroyed.
- */
-void co__locals_release(loop_t *loop, struct co__locals *locals);
+/* The table of local values, for one more task. */
+struct co__locals *co__locals_share(struct co__locals *locals);
+/* Takes the task's table away. Values that nobody has any more are destroyed. */
+void co__locals_drop(co_task_t *task);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 

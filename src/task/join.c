@@ -83,6 +83,12 @@ static bool reaches(co_task_t *task, const co_task_t *self, uint64_t search, int
     return false;
 }
 
+/* A task that waits for nobody cannot wait for another; nor can one that is done. */
+static inline bool may_reach(const co_task_t *task, const co_task_t *self)
+{
+    return task == self || task->awaiting || task->awaiting_count || task->awaiting_group;
+}
+
 /* Whether any of the tasks, where NULL is none, is `self` or waits for it. */
 static bool wait_for_self(const co_task_t *self, co_task_t *const tasks[], size_t n)
 {
@@ -101,7 +107,7 @@ static int await_task(co_task_t *task, const char *call, const char *where)
     if (!self)
         return -EPERM;
     int rc = co__check(self);
-    if (wait_for_self(self, &task, 1))
+    if (may_reach(task, self) && wait_for_self(self, &task, 1))
         return -EDEADLK;
     rc = join(self, task, rc, call, where);
     int result = take(self, task);

@@ -101,7 +101,7 @@ void co__wake(struct co__wait *wait, int value)
     task->code = 0;
     if (wait != task->waits || wait->next)
         undo_waits(task, wait);
-    co__make_ready(task);
+    make_ready(task);
     tell_probe(task, NULL);
 }
 
@@ -110,7 +110,7 @@ void co__interrupt(co_task_t *task, int code)
     undo_waits(task, NULL);
     task->winner = NULL;
     task->code = code;
-    co__make_ready(task);
+    make_ready(task);
     tell_probe(task, NULL);
 }
 

@@ -13,35 +13,55 @@ static inline void enter(co_task_t *task)
     task->loop->runs++;
 }
 
-/* The next item, if it is a task that may go on right in the one that gives way: taken out of its
- * pass. In debug mode and inside eager runs from callbacks it goes through the loop's stack. */
+/* The next item of the pass, if it is a task that may go on right in the one that gives way: taken
+ * out. In debug mode and inside eager runs from callbacks it goes through the loop's stack. */
 static inline co_task_t *take_next(loop_t *loop, const struct scheduler *scheduler)
 {
-    if (scheduler->indirect)
-        return NULL;
     struct coloop__link *link = loop->batch.head.next;
-    if (link == &loop->batch.head) {
-        if (!loop__begin_pass_early(loop))
-            return NULL;
-        link = loop->batch.head.next;
-    }
-    if (container_of(link, struct loop__ready, link)->run != co__run_item)
+    if (link == &loop->batch.head || scheduler->indirect ||
+        container_of(link, struct loop__ready, link)->run != co__run_item)
         return NULL;
     list_remove(link);
     loop->ran_in_turn++;
     return container_of(link, co_task_t, ready.link);
 }
 
+/* The task that finished in favour of the one that runs now. */
+static inline void reap(struct scheduler *scheduler)
+{
+    co_task_t *finished = scheduler->finished;
+    if (__builtin_expect(finished == NULL, 1))
+        return;
+    scheduler->finished = NULL;
+    co__reap(finished);
+}
+
 /* Lets the running task, which is in the ready queue or will be woken, give way. */
 static inline __attribute__((always_inline)) void give_way(co_task_t *task)
 {
     co_task_t *next = task->resumer;
-    if (__builtin_expect(next != NULL, 0))
+    struct scheduler *scheduler = task->scheduler;
+    struct context *to = &scheduler->context;
+    if (__builtin_expect(next != NULL, 0)) {
         task->resumer = NULL;
-    else if ((next = take_next(task->loop, task->scheduler)))
-        enter(next);
-    context_switch(&task->stack.context, next ? &next->stack.context : &task->scheduler->context,
-                   false);
+        to = &next->stack.context;
+    } else {
+        if (list_empty(&task->loop->batch) && !scheduler->indirect)
+            loop__begin_pass_early(task->loop);
+        if ((next = take_next(task->loop, scheduler))) {
+            enter(next);
+            to = &next->stack.context;
+        }
+    }
+    context_switch(&task->stack.context, to, false);
+    reap(scheduler);
+}
+
+/* Puts a task at the end of the ready queue. */
+static inline void make_ready(co_task_t *task)
+{
+    task->state = CO__READY;
+    loop__ready_push(task->loop, &task->ready);
 }
 
 #endif
