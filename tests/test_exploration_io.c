@@ -339,7 +339,8 @@ static int run_graceful(void *arg)
 
 static int run_patient(void *arg)
 {
-    static const co_serve_options_t options = {.limit = 3, .grace_ms = 100};
+    static const co_serve_options_t options = {
+        .limit = 3, .grace_ms = 100, .stack_size = 128 * 1024};
     (void)arg;
     return run_serve(&options);
 }

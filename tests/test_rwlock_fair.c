@@ -1,6 +1,8 @@
 /* The read-write lock under load: nobody starves, no turn is lost. */
 #include "support.h"
 
+enum { STREAM = 500 }; /* that many turns, or it never ends if somebody starves */
+
 struct stream {
     co_rwlock_t lock;
     bool end;
@@ -48,7 +50,7 @@ static void write_once(struct stream *s)
 static int read_on(void *arg)
 {
     struct stream *s = arg;
-    while (!s->end)
+    for (int i = 0; i < STREAM && !s->end; i++)
         read_once(s);
     return 0;
 }
@@ -56,7 +58,7 @@ static int read_on(void *arg)
 static int write_on(void *arg)
 {
     struct stream *s = arg;
-    while (!s->end)
+    for (int i = 0; i < STREAM && !s->end; i++)
         write_once(s);
     return 0;
 }
