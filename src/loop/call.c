@@ -97,10 +97,9 @@ int loop_call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle)
 
 /* Room for the timer is made before the old call is given up, so that without memory nothing has
  * changed. */
-int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_handle_t *handle)
+static __attribute__((noinline)) int call_at_slowly(loop_t *loop, int64_t when_ns, loop_fn *fn,
+                                                    void *arg, loop_handle_t *handle)
 {
-    if (!fn)
-        return -EINVAL;
     loop_handle_t *target = handle ? handle : record_new(loop);
     if (!target)
         return -ENOMEM;
@@ -111,9 +110,18 @@ int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_han
         return -ENOMEM;
     }
     loop_cancel(target);
-    handle_init(target, loop, fn, arg);
-    target->timer.expire = handle_expire;
-    return loop__timer_set(loop, &target->timer, when_ns);
+    return loop_call_at(loop, when_ns, fn, arg, target);
+}
+
+int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_handle_t *handle)
+{
+    if (!fn)
+        return -EINVAL;
+    if (!handle || is_scheduled(handle))
+        return call_at_slowly(loop, when_ns, fn, arg, handle);
+    handle_init(handle, loop, fn, arg);
+    handle->timer.expire = handle_expire;
+    return loop__timer_set(loop, &handle->timer, when_ns);
 }
 
 int loop_call_later(loop_t *loop, int64_t ms, loop_fn *fn, void *arg, loop_handle_t *handle)

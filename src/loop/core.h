@@ -195,8 +195,17 @@ static inline struct loop__fd *loop__fd_find(const loop_t *loop, int fd)
     return &loop->fd_chunks[chunk][fd & (FD_CHUNK - 1)];
 }
 
-/* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. */
-int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait);
+/* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. `own` is the entry
+ * of an own fd, or NULL. */
+int loop__fd_wait_slowly(loop_t *loop, struct loop__fd_wait *wait);
+static inline int loop__fd_wait(loop_t *loop, struct loop__fd *own, struct loop__fd_wait *wait)
+{
+    if (!own || !(own->armed & SELECT_EDGE))
+        return loop__fd_wait_slowly(loop, wait);
+    list_push_back(list_of(&own->waits.head), &wait->link); /* registered for good */
+    loop->fd_waits++;
+    return 0;
+}
 void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait);
 
 /* Makes a non-blocking fd the loop's own. Whoever waited for the number waited for another file:

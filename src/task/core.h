@@ -123,6 +123,7 @@ struct co_task {
     co_task_t *awaiting;            /* what it is parked for in co_await_task */
     co_task_t *const *awaiting_all; /* and in the gathers */
     size_t awaiting_count;
+    unsigned gathered;                     /* gathers that have it in awaiting_all */
     uint64_t searched;                     /* number of the last search for a cycle that came by */
     const struct co_group *awaiting_group; /* and in co_group_wait */
     struct co__error *error;
@@ -217,6 +218,8 @@ static inline struct co__reason *co__reason(co_task_t *task, const char *call, c
  * task->winner; or until it is interrupted: -ECANCELED, -ETIMEDOUT; all waits are undone then.
  * -ENOMEM: a deadline could not be set, likewise. */
 int co__park(co_task_t *task, struct co__wait *waits);
+int co__park_slowly(co_task_t *task,
+                    struct co__wait *waits); /* the same, looking at all that is rare */
 /* The running task goes to the end of the ready queue, and gives way. */
 void co__take_a_turn(co_task_t *task, const struct co__reason *reason);
 /* Wakes the task of a wait that the caller has taken away from where it waited; the others are

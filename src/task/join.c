@@ -8,6 +8,8 @@
 #include "base/alloc.h"
 #include "task/core.h"
 
+#include <coloop/group.h>
+
 /* --- Waiting for one -------------------------------------------------------------------------- */
 
 struct joiner {
@@ -83,15 +85,22 @@ static bool reaches(co_task_t *task, const co_task_t *self, uint64_t search, int
     return false;
 }
 
-/* A task that waits for nobody cannot wait for another; nor can one that is done. */
-static inline bool may_reach(const co_task_t *task, const co_task_t *self)
+/* Whether somebody may wait for the task, now or as soon as a gather comes to it. */
+static inline bool is_awaited(const co_task_t *task)
 {
-    return task == self || task->awaiting || task->awaiting_count || task->awaiting_group;
+    return !list_empty(&task->observers) || task->gathered || (task->group && task->group->waiting);
 }
 
-/* Whether any of the tasks, where NULL is none, is `self` or waits for it. */
+/* Whether any of the tasks, where NULL is none, is `self` or waits for it. Nobody is looked for if
+ * nobody waits for `self`: so a long queue of tasks, each behind the one before it, costs nothing.
+ */
 static bool wait_for_self(const co_task_t *self, co_task_t *const tasks[], size_t n)
 {
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i] == self)
+            return true;
+    if (!is_awaited(self))
+        return false;
     uint64_t search = ++self->scheduler->searches;
     for (size_t i = 0; i < n; i++)
         if (reaches(tasks[i], self, search, 0))
@@ -107,7 +116,7 @@ static int await_task(co_task_t *task, const char *call, const char *where)
     if (!self)
         return -EPERM;
     int rc = co__check(self);
-    if (may_reach(task, self) && wait_for_self(self, &task, 1))
+    if (wait_for_self(self, &task, 1))
         return -EDEADLK;
     rc = join(self, task, rc, call, where);
     int result = take(self, task);
@@ -228,11 +237,19 @@ static size_t count_null(co_task_t *const tasks[], size_t n)
     return count;
 }
 
+static void count_gathered(co_task_t *const tasks[], size_t n, int change)
+{
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i])
+            tasks[i]->gathered += (unsigned)change;
+}
+
 /* Waits for tasks that the caller owns, unless it has been interrupted (rc < 0). Whatever comes in
  * between, all of them are done in the end. */
 static int gather(co_task_t *self, int rc, struct watch *watch, co_task_t *const tasks[], size_t n,
                   const char *call, const char *where)
 {
+    count_gathered(tasks, n, 1);
     self->awaiting_all = tasks;
     self->awaiting_count = n;
     if (rc == 0 && !watch->failed)
@@ -245,6 +262,7 @@ static int gather(co_task_t *self, int rc, struct watch *watch, co_task_t *const
         if (tasks[i] && !tasks[i]->done)
             join_shielded(self, tasks[i], call, where);
     self->awaiting_count = 0;
+    count_gathered(tasks, n, -1);
     return rc;
 }
 

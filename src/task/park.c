@@ -77,6 +77,11 @@ static void undo_waits(co_task_t *task, const struct co__wait *but)
 
 int co__park(co_task_t *task, struct co__wait *waits)
 {
+    return park(task, waits);
+}
+
+int co__park_slowly(co_task_t *task, struct co__wait *waits)
+{
     task->waits = waits;
     tell_probe(task, &task->reason);
     if (__builtin_expect(task->interrupt, 0)) { /* since its last check, as it was woken in vain */

@@ -100,6 +100,9 @@ static void unwind(struct co__frame *frame)
 static void enter(co_scope_t *scope, int64_t deadline, bool shield)
 {
     co_task_t *task = co__current;
+    if (task && task->scope == scope)
+        loop__abort("co_scope_enter: the scope is entered already, by task '%s' (#%llu)",
+                    task->name, (unsigned long long)task->id);
     init(scope, task, deadline);
     if (!task)
         return;

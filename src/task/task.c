@@ -27,6 +27,7 @@ static __attribute__((noinline)) void make(co_task_t *task, struct scheduler *sc
     task->awaiting = NULL;
     task->awaiting_count = 0;
     task->awaiting_group = NULL;
+    task->gathered = 0;
     task->searched = 0;
     task->resumer = NULL;
     task->error = NULL;
