@@ -122,6 +122,26 @@ static void wait_for_the_same(struct crowd *crowd)
     co_task_release(one);
 }
 
+static int follow(void *task)
+{
+    return task ? co_await_task((co_task_t *)task) : co_sleep(-1);
+}
+
+/* Each waits for the one before it. */
+static void wait_for_the_one_before(struct crowd *crowd)
+{
+    co_task_t *first = co_task_retain(co_spawn(follow, NULL)), *last = first;
+    for (size_t i = 1; i < crowd->n; i++) {
+        last = co_spawn(follow, last);
+        if (i % 64 == 0)
+            CHECK_INT(co_yield_now(), 0);
+    }
+    CHECK_INT(co_yield_now(), 0);
+    co_task_cancel(first);
+    CHECK_INT(co_await_task(last), -ECANCELED);
+    co_task_release(first);
+}
+
 /* --- Measuring -------------------------------------------------------------------------------- */
 
 /* From the second try on, the stacks are there. */
@@ -171,6 +191,7 @@ LINEAR(gather_all_failures)
 LINEAR(wait_for_a_group)
 LINEAR(cancel_a_group)
 LINEAR(wait_for_the_same)
+LINEAR(wait_for_the_one_before)
 
 int main(void)
 {
@@ -182,6 +203,7 @@ int main(void)
         cmocka_unit_test(to_wait_for_a_group_is_linear),
         cmocka_unit_test(to_cancel_a_group_is_linear),
         cmocka_unit_test(to_wait_for_the_same_is_linear),
+        cmocka_unit_test(to_wait_for_the_one_before_is_linear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
