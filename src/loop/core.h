@@ -39,6 +39,7 @@ struct loop {
     int64_t coarse_turn;  /* the coarse clock at the last turn */
     bool running, debug, closing;
     bool passes_chain; /* the next pass may begin where the one at hand ends */
+    const bool *until; /* what loop__run_while waits for, or NULL */
     bool exported;     /* loop_fd was called */
     struct heap timers;
     struct clock clock;

@@ -264,6 +264,7 @@ int loop__run_while(loop_t *loop, const bool *done)
     int rc = begin(loop);
     if (rc < 0)
         return rc;
+    loop->until = done;
     rc = run_passes(loop, done);
     atomic_store(&loop->stop, false); /* it was meant for this run */
     if (rc == -EDEADLK && !loop->closing)

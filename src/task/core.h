@@ -253,7 +253,9 @@ void co__locals_drop(co_task_t *task);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 
-/* The loop's part in a task's end: everybody is told. */
+/* A task's end: everybody is told. It may still run on its stack. */
+void co__conclude(co_task_t *task);
+/* The loop's reference to it goes, and the stack with the last one. */
 void co__reap(co_task_t *task);
 /* The task failed: other than by being cancelled as it was told. */
 static inline bool co__failed(const co_task_t *task)

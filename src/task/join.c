@@ -116,7 +116,7 @@ static int await_task(co_task_t *task, const char *call, const char *where)
     if (!self)
         return -EPERM;
     int rc = co__check(self);
-    if (wait_for_self(self, &task, 1))
+    if ((task == self || is_awaited(self)) && wait_for_self(self, &task, 1))
         return -EDEADLK;
     rc = join(self, task, rc, call, where);
     int result = take(self, task);

@@ -5,8 +5,8 @@
  *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
  * A task that gives way or finishes goes on straight in the next task of the pass, if that is what
- * comes next, and not through the loop's stack: half the switches. A finished task is reaped by
- * whoever runs next, as nothing may run on a stack that is being given away. */
+ * comes next, and not through the loop's stack: half the switches. The stack of a finished task is
+ * given away by whoever runs next. */
 #include "task/switch.h"
 
 /* A task has come back only to have something done for it. */
@@ -117,18 +117,10 @@ static void check_scopes(const co_task_t *task)
 static inline __attribute__((always_inline)) void finish(co_task_t *task, int result)
 {
     struct scheduler *scheduler = task->scheduler;
-    struct context *to = &scheduler->context;
-    co_task_t *next = task->resumer;
     task->result = result;
+    co__conclude(task);
     scheduler->finished = task;
-    if (__builtin_expect(next != NULL, 0)) {
-        task->resumer = NULL;
-        to = &next->stack.context;
-    } else if ((next = take_next(task->loop, scheduler))) {
-        enter(next);
-        to = &next->stack.context;
-    }
-    context_switch(&task->stack.context, to, true);
+    context_switch(&task->stack.context, next_context(task), true);
 }
 
 /* The stack with all that was left on it is born anew before its next use. */

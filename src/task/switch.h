@@ -26,6 +26,23 @@ static inline co_task_t *take_next(loop_t *loop, const struct scheduler *schedul
     return container_of(link, co_task_t, ready.link);
 }
 
+/* Where the running task gives way to. */
+static inline __attribute__((always_inline)) struct context *next_context(co_task_t *task)
+{
+    struct scheduler *scheduler = task->scheduler;
+    co_task_t *next = task->resumer;
+    if (__builtin_expect(next != NULL, 0)) {
+        task->resumer = NULL;
+        return &next->stack.context;
+    }
+    if (list_empty(&task->loop->batch) && !scheduler->indirect)
+        loop__begin_pass_early(task->loop);
+    if (!(next = take_next(task->loop, scheduler)))
+        return &scheduler->context;
+    enter(next);
+    return &next->stack.context;
+}
+
 /* The task that finished in favour of the one that runs now. */
 static inline void reap(struct scheduler *scheduler)
 {
@@ -39,22 +56,8 @@ static inline void reap(struct scheduler *scheduler)
 /* Lets the running task, which is in the ready queue or will be woken, give way. */
 static inline __attribute__((always_inline)) void give_way(co_task_t *task)
 {
-    co_task_t *next = task->resumer;
-    struct scheduler *scheduler = task->scheduler;
-    struct context *to = &scheduler->context;
-    if (__builtin_expect(next != NULL, 0)) {
-        task->resumer = NULL;
-        to = &next->stack.context;
-    } else {
-        if (list_empty(&task->loop->batch) && !scheduler->indirect)
-            loop__begin_pass_early(task->loop);
-        if ((next = take_next(task->loop, scheduler))) {
-            enter(next);
-            to = &next->stack.context;
-        }
-    }
-    context_switch(&task->stack.context, to, false);
-    reap(scheduler);
+    context_switch(&task->stack.context, next_context(task), false);
+    reap(task->scheduler);
 }
 
 /* What co__park does, for where it pays to have it inlined. */

@@ -151,15 +151,22 @@ static void report_failure(co_task_t *task)
                  (unsigned long long)task->id, error ? error->message : "");
 }
 
-void co__reap(co_task_t *task)
+/* Whoever runs the loop may have run it for this. */
+static void end_chain(loop_t *loop, const co_task_t *task)
+{
+    if (loop->until == &task->done || loop->no_work)
+        loop->passes_chain = false;
+}
+
+void co__conclude(co_task_t *task)
 {
     loop_t *loop = task->loop;
     struct coloop__link *link;
     task->state = CO__DONE;
     task->done = true;
-    loop->passes_chain = false; /* whoever runs the loop may have run it for this */
     list_remove(&task->link);
     loop->no_work = --loop->client_work == 0;
+    end_chain(loop, task);
     if (task->error && task->error->public.code != task->result) {
         co__error_release(task->error);
         task->error = NULL;
@@ -174,6 +181,10 @@ void co__reap(co_task_t *task)
         co__locals_drop(task);
     if (co__failed(task) && !task->observed && task->references == 1)
         report_failure(task);
+}
+
+void co__reap(co_task_t *task)
+{
     if (task->references == 1) {
         unmake(task);
         return;
