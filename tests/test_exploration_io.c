@@ -98,25 +98,96 @@ static int read_all(void *arg)
 
 static int run_bytes(void *arg)
 {
+    return co_gather(co_spawn(write_all, arg), co_spawn(read_all, arg));
+}
+
+#define BYTES_SCENARIO(which, fn, is_own)                                                          \
+    static const co_test_scenario_t which = {.name = #which,                                       \
+                                             .setup = setup_bytes,                                 \
+                                             .run = (fn),                                          \
+                                             .check = check_bytes,                                 \
+                                             .teardown = teardown_bytes,                           \
+                                             .arg = &(bool){is_own}};                              \
+    SEARCH(which)
+BYTES_SCENARIO(own_bytes, run_bytes, true)
+BYTES_SCENARIO(foreign_bytes, run_bytes, false)
+
+/* From and to several places at a time; what is left of a piece is written with the next. */
+static int write_vectors(void *arg)
+{
+    int rc = 0;
     (void)arg;
-    int rc = co_gather(co_spawn(write_all, NULL), co_spawn(read_all, NULL));
+    while (rc == 0 && b.sent < BYTES) {
+        unsigned char *data = b.data + b.sent;
+        size_t third = (BYTES - b.sent) / 3;
+        struct iovec iov[] = {
+            {data, third}, {data + third, 0}, {data + third, BYTES - b.sent - third}};
+        ssize_t n = -EIO;
+        co_timeout(SECOND) n = co_writev(b.fds[0], iov, 3);
+        rc = n < 0 ? (int)n : 0;
+        b.sent += n > 0 ? (size_t)n : 0;
+    }
+    shutdown(b.fds[0], SHUT_WR);
     return rc;
 }
 
-static const co_test_scenario_t own_bytes = {.name = "own_bytes",
-                                             .setup = setup_bytes,
-                                             .run = run_bytes,
-                                             .check = check_bytes,
-                                             .teardown = teardown_bytes,
-                                             .arg = &(bool){true}};
-static const co_test_scenario_t foreign_bytes = {.name = "foreign_bytes",
-                                                 .setup = setup_bytes,
-                                                 .run = run_bytes,
-                                                 .check = check_bytes,
-                                                 .teardown = teardown_bytes,
-                                                 .arg = &(bool){false}};
-SEARCH(own_bytes)
-SEARCH(foreign_bytes)
+static int read_vectors(void *arg)
+{
+    unsigned char piece[PIECE];
+    struct iovec iov[] = {{piece, 7}, {piece + 7, sizeof piece - 7}};
+    ssize_t n;
+    (void)arg;
+    for (;;) {
+        n = -EIO;
+        co_timeout(SECOND) n = co_readv(b.fds[1], iov, 2);
+        if (n <= 0)
+            return (int)n;
+        take_bytes(piece, (size_t)n);
+    }
+}
+
+static int run_vectors(void *arg)
+{
+    return co_gather(co_spawn(write_vectors, arg), co_spawn(read_vectors, arg));
+}
+BYTES_SCENARIO(vectors, run_vectors, true)
+
+/* A reader that is out of time again and again. */
+enum { SOME = 1000, STEP = 100 };
+
+static int write_slowly(void *arg)
+{
+    int rc = 0;
+    (void)arg;
+    while (rc >= 0 && b.sent < SOME) {
+        rc = co_sleep(3);
+        ssize_t n = rc < 0 ? rc : co_write(b.fds[0], b.data + b.sent, STEP);
+        rc = n < 0 ? (int)n : rc;
+        b.sent += n > 0 ? (size_t)n : 0;
+    }
+    shutdown(b.fds[0], SHUT_WR);
+    return rc;
+}
+
+static int read_impatiently(void *arg)
+{
+    unsigned char piece[STEP / 3];
+    (void)arg;
+    for (;;) {
+        ssize_t n = -EIO;
+        co_timeout(1) n = co_read(b.fds[1], piece, sizeof piece);
+        if (n > 0)
+            take_bytes(piece, (size_t)n);
+        else if (n != -ETIMEDOUT)
+            return (int)n;
+    }
+}
+
+static int run_impatient(void *arg)
+{
+    return co_gather(co_spawn(write_slowly, arg), co_spawn(read_impatiently, arg));
+}
+BYTES_SCENARIO(impatient, run_impatient, true)
 
 /* --- Sites: a listening socket, and clients --------------------------------------------------- */
 
@@ -345,6 +416,24 @@ static int run_patient(void *arg)
     return run_serve(&options);
 }
 
+/* Nobody cancels it: its time is over. */
+static int serve_for_30_ms(void *options)
+{
+    int rc = 1;
+    co_timeout(30) rc = serve(options);
+    return rc;
+}
+
+static int run_timed(void *arg)
+{
+    static const co_serve_options_t options = {.limit = 1};
+    co_task_t *server = co_spawn(serve_for_30_ms, (void *)&options);
+    (void)arg;
+    int rc = visit_all(), end = co_await_task(server);
+    HOLDS(end == -ETIMEDOUT || end == -ECANCELED || end == -ENOMEM);
+    return rc < 0 ? rc : end == -ETIMEDOUT ? 0 : end;
+}
+
 #define SERVER_SCENARIO(which)                                                                     \
     static const co_test_scenario_t which = {.name = #which,                                       \
                                              .setup = setup_site,                                  \
@@ -356,12 +445,14 @@ static int run_patient(void *arg)
 SERVER_SCENARIO(limited)
 SERVER_SCENARIO(graceful)
 SERVER_SCENARIO(patient)
+SERVER_SCENARIO(timed)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SEARCHED(own_bytes), SEARCHED(foreign_bytes), SEARCHED(accepting),
-        SEARCHED(limited),   SEARCHED(graceful),      SEARCHED(patient),
+        SEARCHED(own_bytes), SEARCHED(foreign_bytes), SEARCHED(vectors),
+        SEARCHED(impatient), SEARCHED(accepting),     SEARCHED(limited),
+        SEARCHED(graceful),  SEARCHED(patient),       SEARCHED(timed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,11 +105,32 @@ static void a_grace_without_end_needs_no_memory(void **state)
     assert_string_equal(traced(), "0 10 ms");
 }
 
+static int serve_in_a_scope(void *arg)
+{
+    int rc = 1;
+    co_task_t *server = open_site((co_serve_options_t){0});
+    (void)arg;
+    co_task_cancel(server);
+    CHECK_INT(co_await_task(server), -ECANCELED);
+    fail_allocation(1, true);
+    co_timeout(30) rc = serve(NULL);
+    fail_allocation(0, false);
+    co_close(site.listener);
+    return rc;
+}
+
+static void without_memory_for_the_callers_deadline_it_says_so(void **state)
+{
+    (void)state;
+    assert_int_equal(run_task(serve_in_a_scope, NULL), -ENOMEM);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_memory_for_its_deadline_there_is_no_grace),
         cmocka_unit_test(a_grace_without_end_needs_no_memory),
+        cmocka_unit_test(without_memory_for_the_callers_deadline_it_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
