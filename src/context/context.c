@@ -33,7 +33,12 @@ struct birth {
 
 static _Thread_local struct birth *newborn;
 
-CONTEXT_NO_ASAN static void born(void)
+bool coloop__context_shadow_stack(void)
+{
+    return context_shadow_stack();
+}
+
+CONTEXT_BARE static void born(void)
 {
     CONTEXT_OUTERMOST();
     struct context *context = newborn->context;
@@ -50,6 +55,13 @@ CONTEXT_NO_ASAN static void born(void)
 }
 
 #if COLOOP_CONTEXT_UCONTEXT
+
+/* Not inlined: a frame's address may be its upper end, which is above what the caller uses. */
+__attribute__((noinline)) void coloop__context_swap(struct context *from, struct context *to)
+{
+    from->sp = __builtin_frame_address(0);
+    swapcontext(&from->state, &to->state);
+}
 
 void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *),
                            void *arg)
@@ -73,7 +85,7 @@ size_t coloop__context_depth(const struct context *context, const void *high)
 #else
 
 #if COLOOP_HAVE_UCONTEXT
-CONTEXT_NO_ASAN static void launch(void)
+CONTEXT_BARE static void launch(void)
 {
     setcontext(&newborn->state);
     __builtin_trap(); /* it failed, which it cannot */

@@ -19,8 +19,8 @@ struct context {
 #ifdef __AVX512F__
 #define CONTEXT_CLOBBER_AVX512                                                                     \
     , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",    \
-        "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6",  \
-        "k7"
+        "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k0", "k1", "k2", "k3", "k4", "k5",  \
+        "k6", "k7"
 #else
 #define CONTEXT_CLOBBER_AVX512
 #endif
@@ -69,6 +69,16 @@ static inline __attribute__((always_inline)) char *context_sp(void)
     char *sp;
     __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
     return sp;
+}
+
+/* Whether the processor keeps return addresses a second time, on a shadow stack that would have to
+ * be switched as well. The instruction reads its pointer (rdsspq), and does nothing where none is.
+ */
+static inline bool context_shadow_stack(void)
+{
+    uint64_t pointer = 0;
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(pointer));
+    return pointer != 0;
 }
 
 /* In the outermost function of a stack: debuggers and unwinders end here. */
