@@ -263,7 +263,7 @@ static void close_many(void *first)
 static void whatever_tasks_are_at_the_close_ends_and_all_is_cleaned_up(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed < 4 * RUNS; seed += RUNS)
+    for (uint64_t seed = 501; seed < 501 + 4 * RUNS; seed += RUNS)
         expect_end(close_many, &seed);
 }
 
