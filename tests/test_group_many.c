@@ -276,6 +276,44 @@ static void nor_does_a_child_that_ignores_its_cancellation(void **state)
     close_stubborn(&(struct stubborn){ignore_everything, true, false});
 }
 
+static int outlive_the_body(void *arg)
+{
+    trace("born");
+    co_shield() co_sleep(-1);
+    trace("ended");
+    return arg != NULL;
+}
+
+static void tell_end(void *arg)
+{
+    trace("%s", (const char *)arg);
+}
+
+static int stay_in_the_body(void *arg)
+{
+    co_defer(tell_end, arg);
+    co_group(g, NULL)
+    {
+        CHECK_INT(co_group_spawn(g, outlive_the_body, NULL), 0);
+        CHECK_INT(co_group_spawn(g, outlive_the_body, NULL), 0);
+        co_shield() co_sleep(-1);
+    }
+    return 0;
+}
+
+/* Ended by force in its body, a task still waits for its children, which know its memory. */
+static void ended_by_force_in_its_body_a_block_waits_all_the_same(void **state)
+{
+    (void)state;
+    loop_t *loop = open_loop();
+    trace_clear();
+    co_task_release(loop_spawn(loop, stay_in_the_body, "left"));
+    loop_run_once(loop, 0);
+    loop_run_once(loop, 0);
+    assert_int_equal(close_loop(loop), 3);
+    assert_string_equal(traced(), "born born ended ended left");
+}
+
 /* --- Waiting for another's group -------------------------------------------------------------- */
 
 static int wait_for_it(void *group)
@@ -344,6 +382,7 @@ int main(void)
         cmocka_unit_test(nor_in_a_block),
         cmocka_unit_test(nor_in_a_block_left_by_a_throw),
         cmocka_unit_test(nor_does_a_child_that_ignores_its_cancellation),
+        cmocka_unit_test(ended_by_force_in_its_body_a_block_waits_all_the_same),
         cmocka_unit_test(another_task_than_its_maker_may_wait),
         cmocka_unit_test(a_failure_in_one_group_cancels_the_groups_beside_it),
     };

@@ -43,9 +43,11 @@ COLOOP_API int co_future_result(const co_future_t *future);
 COLOOP_API int co_await_future_here(co_future_t *future, void **value, const char *where);
 
 /* Calls fn(future, arg) through the ready queue of the thread's loop once it is settled, also if it
- * is already, in the order of adding. The future must live until then. -ENOMEM, -EINVAL, -EPERM: no
- * loop. */
+ * is already, in the order of adding. The future must live until then, or until the callback is
+ * removed, or the loop is closed, which drops it. -ENOMEM, -EINVAL, -EPERM: no loop. The removal
+ * takes away every fn with that arg that has not run, and returns how many. */
 COLOOP_API int co_future_add_done_callback(co_future_t *future, co_future_fn *fn, void *arg);
+COLOOP_API int co_future_remove_done_callback(co_future_t *future, co_future_fn *fn, void *arg);
 
 #ifdef __cplusplus
 }

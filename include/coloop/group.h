@@ -33,6 +33,8 @@ typedef struct co_group {
     co_scope_t scope;
     int *rc;
     const char *where;
+    unsigned notes;  /* of the task, when the block began */
+    bool keeps_note; /* the task's message stays, whatever the children's */
 } co_group_t;
 
 /* Makes the group empty. Needs no counterpart: a group without children holds nothing. */
@@ -47,7 +49,9 @@ COLOOP_API int co_group_spawn_here(co_group_t *group, const char *name, co_fn *f
 /* Waits until no child is left. Suspends. Returns 0 or the first failure, whose message becomes the
  * caller's (co_task_error). When the caller is cancelled or out of time meanwhile, all children are
  * cancelled and waited for, and the caller's code is returned if none had failed. -EDEADLK: the
- * caller is one of its children. The group can be used again. */
+ * caller is one of its children; -EPERM: outside a coroutine; -ENOMEM as in sync.h, after all
+ * children were cancelled and waited for. Only one task may wait at a time: a second one aborts.
+ * The group can be used again. */
 #define co_group_wait(group) co_group_wait_here((group), CO_HERE)
 COLOOP_API int co_group_wait_here(co_group_t *group, const char *where);
 
@@ -56,7 +60,9 @@ COLOOP_API void co_group_cancel(co_group_t *group);
 
 /* The block form: declares `co_group_t *g` for the block that follows and waits at its end; *rc (rc
  * may be NULL) gets what co_group_wait returns. Leaving the block early, by break, return or
- * co_throw, cancels the children and waits for them; continue goes to its end. */
+ * co_throw, cancels the children and waits for them; continue goes to its end. A message that was
+ * noted in a block left early (return co_fail(...)) stays the task's, whatever the children note.
+ * Outside a coroutine the block is skipped, and *rc is -EPERM. */
 #define co_group(g, rc) CO__GROUP(g, (rc), __COUNTER__)
 #define CO__GROUP(g, rc, n) CO__GROUP_(g, rc, COLOOP__JOIN(co__group_, n))
 #define CO__GROUP_(g, rc, group)                                                                   \

@@ -42,8 +42,8 @@ typedef struct co_scope {
 } co_scope_t;
 
 /* Enters a scope that expires in ms milliseconds (negative: never), and leaves it. Scopes are left
- * in the reverse order of entering, by the task that entered them; anything else aborts. Outside a
- * coroutine both do nothing. */
+ * in the reverse order of entering, by the task that entered them; anything else aborts. Leaving
+ * one that was left already does nothing, and outside a coroutine neither does anything. */
 COLOOP_API void co_scope_enter(co_scope_t *scope, int64_t ms);
 COLOOP_API void co_scope_leave(co_scope_t *scope);
 

@@ -6,9 +6,11 @@
  * between. A waiter that was chosen has what it waited for, and its call returns 0 even if it is
  * cancelled in the same moment. No call allocates memory or makes a system call.
  *
- * Suspending calls return 0; -ECANCELED or -ETIMEDOUT without effect; -EPERM outside a coroutine.
- * The others may be called from anywhere on the loop's thread. An object that tasks wait for must
- * not go away. */
+ * Suspending calls return 0; -ECANCELED or -ETIMEDOUT without effect; -EPERM outside a coroutine;
+ * and -ENOMEM without effect if they have to wait in a scope whose deadline finds no memory. The
+ * others may be called from anywhere on the loop's thread. An object that tasks wait for must not
+ * go away. While a loop is closed by force (loop_close), even shielded calls fail, and the unlock
+ * of what a task did not get is ignored. */
 #ifndef COLOOP_SYNC_H
 #define COLOOP_SYNC_H
 
@@ -23,7 +25,8 @@ struct co__waiters { /* tasks in the order of arrival */
 };
 
 /* A mutex, owned by a task. lock suspends; -EDEADLK if the caller owns it. trylock: -EBUSY if it is
- * owned. unlock by another task than the owner aborts with a line that names both. */
+ * owned, -EPERM outside a coroutine. unlock by another task than the owner aborts with a line that
+ * names both. */
 typedef struct co_mutex {
     co_task_t *owner;
     struct co__waiters waiters;

@@ -29,7 +29,8 @@ typedef void co_done_fn(co_task_t *task, void *arg);
 typedef struct co_spawn_options {
     const char *name;  /* kept by reference; NULL = the function's name */
     size_t stack_size; /* bytes, rounded up to whole pages; 0 = the loop's stack_size */
-    bool eager; /* run at once, up to the first suspension, and only then return to the caller */
+    bool eager; /* run at once, up to the first suspension, and only then return to the caller;
+                   while the loop does not run, it waits for that like any other */
 } co_spawn_options_t;
 
 /* Starts fn(arg) as a task of the current loop (loop_spawn: of that loop) and returns a handle that
@@ -95,6 +96,31 @@ COLOOP_API bool co_task_cancelled(const co_task_t *task);
 COLOOP_API const char *co_task_name(const co_task_t *task);
 COLOOP_API uint64_t co_task_id(const co_task_t *task);
 
+/* Task-local values: each task has its own value of every key, NULL at first. A new task starts
+ * with the values its parent, the task that spawns it, has at that moment; what either of them sets
+ * later is its own. A task spawned outside a coroutine has none.
+ *
+ *     static co_local_t request = {free};
+ *     rc = co_local_set(&request, strdup(id));        in this task, and all that it spawns from now
+ * on log_line("%s: ...", (const char *)co_local_get(&request));
+ *
+ * A key is known by its address and must outlive the tasks that use it. The destructor (may be
+ * NULL) gets each value once, when no task has it any more: the last one has ended or set another,
+ * before anybody learns of that end. Of one task's values those set last go first. It is called
+ * outside coroutines and must not suspend; it is not called for values left behind in a forked
+ * child. */
+typedef struct co_local {
+    void (*destructor)(void *value);
+} co_local_t;
+
+/* The running task's value; NULL if there is none, and outside a coroutine. Does not suspend. */
+COLOOP_API void *co_local_get(const co_local_t *key);
+
+/* Sets it; NULL takes it away. Setting the value it has already changes nothing. Does not suspend.
+ * 0; -ENOMEM (nothing changed, the value is still the caller's); -EPERM: outside a coroutine;
+ * -EINVAL: key is NULL. */
+COLOOP_API int co_local_set(const co_local_t *key, void *value);
+
 /* Calls fn(task, arg) through the ready queue once the task is done (also if it is already), in the
  * order of adding; the task is kept for the calls. -ENOMEM, -EINVAL. The removal takes away every
  * pending fn with that arg and returns how many. */
@@ -108,8 +134,9 @@ COLOOP_API void co_task_release(co_task_t *task);
 /* Waits for all tasks and releases all handles. Suspends. The first failure cancels the others,
  * which are waited for, and is returned; 0 if none failed. A NULL among the tasks is a failure with
  * -ENOMEM. When the caller is cancelled or out of time, so are all tasks, and the caller's code is
- * returned. -EDEADLK: the caller is among them; -EPERM: outside a coroutine; with these two no
- * handle is released. rc = co_gather(co_spawn(f, a), co_spawn(g, b)); */
+ * returned; and likewise -ENOMEM, when no memory is left for a deadline of its own. -EDEADLK: the
+ * caller is among them; -EPERM: outside a coroutine; with these two no handle is released. rc =
+ * co_gather(co_spawn(f, a), co_spawn(g, b)); */
 #define co_gather_tasks(tasks, n) co_gather_tasks_here((tasks), (n), CO_HERE)
 COLOOP_API int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where);
 #ifndef __cplusplus

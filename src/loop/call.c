@@ -115,8 +115,6 @@ static void drop(loop_handle_t *handle)
 {
     if (handle->flags & LOOP_RECORD)
         coloop__free(handle);
-    else if (handle->flags & LOOP_OWNS_ARG)
-        coloop__free(handle->arg);
 }
 
 static void drop_from(struct list *queue)
@@ -142,6 +140,10 @@ static bool keep_timer(struct coloop__heap_node *node)
 
 void loop__drop_calls(loop_t *loop)
 {
+    for (struct coloop__link *link; (link = list_pop_front(&loop->pending));) {
+        struct loop__pending *pending = container_of(link, struct loop__pending, link);
+        pending->drop(pending);
+    }
     drop_from(&loop->ready);
     drop_from(&loop->batch);
     coloop__heap_filter(&loop->timers, keep_timer);

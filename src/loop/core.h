@@ -71,6 +71,7 @@ struct loop {
     loop_exception_fn *exception_fn;
     void *exception_arg;
 
+    struct list pending; /* of struct loop__pending */
     struct list records; /* idle loop_handle_t of calls without a handle */
     size_t record_count;
 
@@ -122,8 +123,14 @@ static inline int64_t loop__next_deadline(const loop_t *loop)
 
 /* Bits of loop_handle_t.flags. */
 enum {
-    LOOP_RECORD = 1,   /* the loop's own record of a call without a handle */
-    LOOP_OWNS_ARG = 2, /* arg holds the handle, and is freed if the call is dropped at close */
+    LOOP_RECORD = 1, /* the loop's own record of a call without a handle */
+};
+
+/* A record whose call waits for something that the loop does not know of; in loop->pending until it
+ * has run. If it has not when the loop is closed, drop(pending) frees it. */
+struct loop__pending {
+    struct coloop__link link;
+    void (*drop)(struct loop__pending *);
 };
 
 /* --- call.c ----------------------------------------------------------------------------------- */

@@ -53,6 +53,7 @@ static void configure(loop_t *loop, const loop_options_t *options)
     list_init(&loop->ready);
     list_init(&loop->batch);
     list_init(&loop->records);
+    list_init(&loop->pending);
     loop->clock.is_virtual = options->virtual_time;
     loop->now = loop__clock(loop);
     loop->turn_limit = 1;

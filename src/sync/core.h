@@ -33,6 +33,13 @@ static inline struct sync_waiter *sync_first(struct co__waiters *waiters)
     return link ? container_of(link, struct sync_waiter, link) : NULL;
 }
 
+/* The loop is being closed by force, where even shielded calls fail: a task's clean-up may give
+ * back a lock that it did not get. */
+static inline bool sync_is_forced(const co_task_t *task)
+{
+    return task && task->scheduler->forcing;
+}
+
 /* Parks the running task at the end of the line until it is woken by sync_wake: 0 with
  * waiter->wait.value; or the code of its interruption. */
 int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter,

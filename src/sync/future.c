@@ -2,8 +2,10 @@
 #include "base/alloc.h"
 #include "sync/core.h"
 
+/* In the lists of its future and of its loop until it has run: ready once the future is settled. */
 struct future_callback {
     struct coloop__link link;
+    struct loop__pending pending;
     loop_handle_t handle;
     loop_t *loop;
     co_future_t *future;
@@ -16,11 +18,25 @@ static struct co__waiters *waiters_of(co_future_t *future)
     return container_of(&future->waiters, struct co__waiters, list);
 }
 
+static void take_away(struct future_callback *callback)
+{
+    loop_cancel(&callback->handle);
+    list_remove(&callback->link);
+    if (list_linked(&callback->pending.link))
+        list_remove(&callback->pending.link);
+    coloop__free(callback);
+}
+
 static void run_callback(void *arg)
 {
     struct future_callback callback = *(struct future_callback *)arg;
-    coloop__free(arg);
+    take_away(arg);
     callback.fn(callback.future, callback.arg);
+}
+
+static void drop(struct loop__pending *pending)
+{
+    take_away(container_of(pending, struct future_callback, pending));
 }
 
 static void make_ready(struct future_callback *callback)
@@ -30,13 +46,12 @@ static void make_ready(struct future_callback *callback)
 
 int co_future_resolve(co_future_t *future, int result, void *value)
 {
-    struct coloop__link *link;
     if (future->done)
         return -EALREADY;
     future->done = true;
     future->result = result;
     future->value = value;
-    while ((link = list_pop_front(list_of(&future->callbacks))))
+    list_for_each (link, list_of(&future->callbacks))
         make_ready(container_of(link, struct future_callback, link));
     sync__wake_all(waiters_of(future), 0);
     return 0;
@@ -76,14 +91,27 @@ int co_future_add_done_callback(co_future_t *future, co_future_fn *fn, void *arg
     struct future_callback *callback = coloop__zalloc(sizeof *callback);
     if (!callback)
         return -ENOMEM;
-    callback->loop = loop;
-    callback->handle.flags = LOOP_OWNS_ARG;
-    callback->future = future;
-    callback->fn = fn;
-    callback->arg = arg;
+    *callback = (struct future_callback){
+        .pending.drop = drop, .loop = loop, .future = future, .fn = fn, .arg = arg};
+    list_push_back(list_of(&future->callbacks), &callback->link);
+    list_push_back(&loop->pending, &callback->pending.link);
     if (future->done)
         make_ready(callback);
-    else
-        list_push_back(list_of(&future->callbacks), &callback->link);
     return 0;
+}
+
+int co_future_remove_done_callback(co_future_t *future, co_future_fn *fn, void *arg)
+{
+    struct list *callbacks = list_of(&future->callbacks);
+    int n = 0;
+    for (struct coloop__link *link = callbacks->head.next, *next; link != &callbacks->head;
+         link = next) {
+        struct future_callback *callback = container_of(link, struct future_callback, link);
+        next = link->next;
+        if (callback->fn != fn || callback->arg != arg)
+            continue;
+        take_away(callback);
+        n++;
+    }
+    return n;
 }

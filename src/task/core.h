@@ -123,6 +123,8 @@ struct co_task {
     uint64_t searched;                     /* number of the last search for a cycle that came by */
     const struct co_group *awaiting_group; /* and in co_group_wait */
     struct co__error *error;
+    unsigned notes;            /* how often an error was noted or came from elsewhere */
+    struct co__locals *locals; /* task-local values, or NULL */
 };
 
 /* Told of all suspensions, for debug/testing.c: with the reason when a task is about to park or to
@@ -218,10 +220,20 @@ void co__lift_shields(co_task_t *task);
 /* The task's root scope, with nothing in it. */
 void co__scopes_init(co_task_t *task);
 void co__error_release(struct co__error *error);
+/* Makes the error, a reference of the caller's (or NULL), the task's. */
+void co__error_take(co_task_t *task, struct co__error *error);
 /* Makes the error of `from` the one of `to` as well. */
 void co__error_share(co_task_t *to, const co_task_t *from);
 /* Leaves everything that was entered, innermost first, past every co_try, and ends the task. */
 void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
+
+/* --- local.c ---------------------------------------------------------------------------------- */
+
+/* The task's table of local values, for one more task; NULL if there is none. */
+struct co__locals *co__locals_share(co_task_t *task);
+/* What a task of the loop had goes; NULL is ignored. Values that nobody has any more are destroyed.
+ */
+void co__locals_release(loop_t *loop, struct co__locals *locals);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 

@@ -26,13 +26,19 @@ void co__error_release(struct co__error *error)
         coloop__free(error);
 }
 
+void co__error_take(co_task_t *task, struct co__error *error)
+{
+    co__error_release(task->error);
+    task->error = error;
+    task->notes++;
+}
+
 void co__error_share(co_task_t *to, const co_task_t *from)
 {
     struct co__error *error = from->error;
     if (error)
         error->references++;
-    co__error_release(to->error);
-    to->error = error;
+    co__error_take(to, error);
 }
 
 static int negative(int err)
@@ -54,8 +60,7 @@ static void note(co_task_t *task, const char *where, int err, const char *format
         error->references = 1;
     }
     va_end(again);
-    co__error_release(task->error);
-    task->error = error;
+    co__error_take(task, error);
 }
 
 int co_fail_here(const char *where, int err, const char *format, ...)

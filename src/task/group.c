@@ -110,10 +110,10 @@ static void wait_shielded(co_task_t *self, co_group_t *group, const char *where)
 static int take(co_task_t *self, co_group_t *group)
 {
     int result = group->result;
-    if (result < 0 && group->error) {
-        co__error_release(self->error);
-        self->error = group->error;
-    }
+    if (group->keeps_note)
+        co__error_release(group->error);
+    else if (group->error)
+        co__error_take(self, group->error);
     group->result = 0;
     group->error = NULL;
     group->ending = false;
@@ -123,11 +123,11 @@ static int take(co_task_t *self, co_group_t *group)
 int co_group_wait_here(co_group_t *group, const char *where)
 {
     co_task_t *self = co__current;
-    int rc = co__check(self);
     if (!self)
-        return rc;
+        return -EPERM;
     if (self->group == group)
         return -EDEADLK;
+    int rc = self->interrupt;
     while (rc == 0 && group->count) /* a child may have come since we were woken */
         rc = park_for(self, group, where);
     if (group->count) {
@@ -135,13 +135,14 @@ int co_group_wait_here(co_group_t *group, const char *where)
         wait_shielded(self, group, where);
     }
     int result = take(self, group);
+    (void)co__check(self); /* it may end the task by force, and so comes when no child is left */
     return result ? result : rc;
 }
 
 /* --- The block form --------------------------------------------------------------------------- */
 
 /* Takes the block off the task's frames and waits; after co_group_end, or a wait that is under way,
- * nothing. */
+ * nothing. What was noted in a block that is left early is why, and stays the task's message. */
 static void finish(co_group_t *group, bool early)
 {
     const char *where = group->where;
@@ -150,6 +151,7 @@ static void finish(co_group_t *group, bool early)
     group->where = NULL;
     co_scope_leave(&group->scope);
     co__current->frames = group->frame.outer;
+    group->keeps_note = early && co__current->notes != group->notes;
     if (early)
         co_group_cancel(group);
     int rc = co_group_wait_here(group, where);
@@ -172,6 +174,7 @@ co_group_t *co__group_begin(co_group_t *group, int *rc, const char *where)
         return NULL;
     }
     group->where = where;
+    group->notes = co__current->notes;
     group->frame = (struct co__frame){co__current->frames, unwind};
     co__current->frames = &group->frame;
     co_scope_enter(&group->scope, -1);

@@ -43,6 +43,8 @@ static void init(co_task_t *task, struct scheduler *scheduler, co_fn *fn, void *
     task->awaiting_group = NULL;
     task->resumer = NULL;
     task->error = NULL;
+    task->notes = 0;
+    task->locals = co__locals_share(co__current);
 }
 
 static void count_in(struct scheduler *scheduler, co_task_t *task)
@@ -156,6 +158,7 @@ void co__reap(co_task_t *task)
         co__group_child_done(task);
     if (co__failed(task) && !task->observed && task->references == 1)
         report_failure(task);
+    co__locals_release(loop, task->locals);
     list_push_back(&task->scheduler->held, &task->link);
     co_task_release(task);
 }
