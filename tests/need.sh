@@ -50,6 +50,10 @@ need_cmocka() {
         apt-get "$@" update # another source than Debian may fail
         apt-get "$@" source --download-only cmocka &&
             tar -xf cmocka_*.orig.tar.?z --strip-components=1 && rm -rf apt && test -e src/cmocka.c
-    ) </dev/null >/tmp/apt.$$ 2>&1 || { cat /tmp/apt.$$ >&2; echo "Could not get the source of cmocka" >&2; exit 1; }
+    ) </dev/null >/tmp/apt.$$ 2>&1 || {
+        cat /tmp/apt.$$ >&2
+        echo "Could not get the source of cmocka" >&2
+        exit 1
+    }
     rm -f /tmp/apt.$$
 }

@@ -42,12 +42,14 @@ flag() {
         --valgrind)
             configure -DCOLOOP_VALGRIND=ON
             want valgrind:valgrind 'valgrind true:libc6-dbg' ;; # it needs libc's symbols
-        --static) configure -DCMAKE_EXE_LINKER_FLAGS=-static ;;
+        --static) ldflags=-static ;;
         --shared) configure -DBUILD_SHARED_LIBS=ON ;; # for the examples: the tests look inside
         --i386) i386 ;;
         --musl) musl ;;
         --aarch64) emulated aarch64 arm64 ;;
-        --riscv64) emulated riscv64 riscv64 ;;
+        --riscv64)
+            emulated riscv64 riscv64
+            cflags=-funwind-tables ;; # the default elsewhere
         *) sed -n '2,4s/^# *//p' "$0" >&2; exit 2 ;;
     esac
 }
@@ -60,8 +62,8 @@ configure() { # options of CMake
     for option in "$@"; do options=$options$newline$option; done
 }
 
-# Another machine or C library: there is no package of cmocka for it, and the checks of the sources and of what is
-# installed would find nothing new.
+# Another machine or C library: there is no package of cmocka for it, and the checks of the sources and of
+# what is installed would find nothing new.
 ported() {
     cmocka=build/cmocka checks=''
     configure "-DCOLOOP_CMOCKA=$PWD/$cmocka"
@@ -90,7 +92,8 @@ emulated() { # machine, and what Debian calls it
     target=$1-linux-gnu
     configure -DCMAKE_SYSTEM_NAME=Linux "-DCMAKE_SYSTEM_PROCESSOR=$1" \
         "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-$1;-L;/usr/$target"
-    want "$target-gcc:gcc-$target" "test -e /usr/$target/lib/libc.so:libc6-dev-$2-cross" "qemu-$1:qemu-user"
+    want "$target-gcc:gcc-$target" "test -e /usr/$target/lib/libc.so:libc6-dev-$2-cross" \
+        "qemu-$1:qemu-user"
 }
 
 # --- One variant ----------------------------------------------------------------------------------
@@ -105,7 +108,7 @@ run_variant() {
     if [ -n "$target" ]; then
         [ $cc = clang ] && configure "-DCMAKE_C_COMPILER_TARGET=$target" || cc=$target-gcc
     fi
-    configure -DCMAKE_C_COMPILER=$cc "-DCMAKE_C_FLAGS=$cflags"
+    configure -DCMAKE_C_COMPILER=$cc "-DCMAKE_C_FLAGS=$cflags" "-DCMAKE_EXE_LINKER_FLAGS=$ldflags"
     export CXX=$cxx
 
     set -f
@@ -167,7 +170,7 @@ END
 
 # --- The command line -----------------------------------------------------------------------------
 
-all='' filter='' name='' cc=gcc cxx=g++ target='' cflags='' cmocka='' checks=1 skip=''
+all='' filter='' name='' cc=gcc cxx=g++ target='' cflags='' ldflags='' cmocka='' checks=1 skip=''
 options="-DCMAKE_BUILD_TYPE=RelWithDebInfo$newline-DCOLOOP_WERROR=ON"
 wants='gcc:gcc
 g++:g++
