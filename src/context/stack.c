@@ -151,7 +151,8 @@ size_t coloop__stack_round_size(size_t size)
         size *= 4; /* its frames and interceptors are that much larger */
     size_t page = page_size();
     size = ((size < SIZE_MIN ? SIZE_MIN : size) + page - 1) / page * page;
-    return size + sizeof(struct context) / page * page; /* a large one is none of the asker's loss */
+    return size +
+           sizeof(struct context) / page * page; /* a large one is none of the asker's loss */
 }
 
 static size_t slot_size(const struct stack_pool *pool)
