@@ -62,6 +62,15 @@ fault include/coloop/base.h 'size_t coloop_three(void);' 'does not compile alone
 fault include/coloop/new.h 'int x;' 'coloop.h does not include' $headers
 }
 
+good_tree
+echo 'static void one_works(void **state) {} cmocka_unit_test(one_works)' >tests/test_a.c
+echo '| | test_a.c: one_works |' >tests/asyncio_conformance.md
+expect 0 '1 tests named' sh "$here/check_conformance.sh" .
+echo '| | test_a.c: two_works |' >>tests/asyncio_conformance.md
+expect 1 'there is no two_works' sh "$here/check_conformance.sh" .
+echo 'static void two_works(void **state) {}' >>tests/test_a.c
+expect 1 'two_works is not run' sh "$here/check_conformance.sh" .
+
 symbols() { # C source
     good_tree
     echo "$1" | "$cc" -shared -fPIC -fvisibility=hidden -Iinclude -include coloop.h -x c - -o lib.so

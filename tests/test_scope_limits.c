@@ -71,6 +71,21 @@ static int never_leave(void *arg)
     return 0;
 }
 
+static int enter_twice(void *arg)
+{
+    (void)arg;
+    static co_scope_t scope;
+    co_scope_enter(&scope, 10);
+    co_scope_enter(&scope, 10);
+    return co_sleep(100);
+}
+
+static void entering_twice_aborts(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(last_words(enter_twice), "is entered already, by task"));
+}
+
 static void leaving_in_the_wrong_order_or_not_at_all_aborts(void **state)
 {
     (void)state;
@@ -230,6 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(leaving_in_the_wrong_order_or_not_at_all_aborts),
+        cmocka_unit_test(entering_twice_aborts),
         cmocka_unit_test(outside_a_coroutine_scopes_do_nothing),
         cmocka_unit_test(a_call_whose_deadline_cannot_be_set_says_so),
         cmocka_unit_test(no_deadline_is_forgotten_when_one_of_several_could_not_be_set),

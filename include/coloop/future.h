@@ -11,7 +11,7 @@
  *     int rc = co_await_future(&future, &reply);
  *
  * A plain struct, valid when zeroed, used on one loop. It must not go away while somebody waits for
- * it. */
+ * it; once it is settled and its callbacks have run it may, even before the waiters run. */
 #ifndef COLOOP_FUTURE_H
 #define COLOOP_FUTURE_H
 

@@ -13,8 +13,9 @@
  * Outside a coroutine they do nothing.
  *
  * A deadline takes effect when a pass of the loop notices it: co_timeout(0) means "try", a call
- * that can be completed at once is, and one that would wait returns -ETIMEDOUT. Nothing in this
- * header suspends. */
+ * that can be completed at once is, and one that would wait returns -ETIMEDOUT. While work is ready
+ * the loop looks at its clock some 50 us apart: until then calls that only give way go on. Nothing
+ * in this header suspends. */
 #ifndef COLOOP_SCOPE_H
 #define COLOOP_SCOPE_H
 
@@ -42,8 +43,9 @@ typedef struct co_scope {
 } co_scope_t;
 
 /* Enters a scope that expires in ms milliseconds (negative: never), and leaves it. Scopes are left
- * in the reverse order of entering, by the task that entered them; anything else aborts. Leaving
- * one that was left already does nothing, and outside a coroutine neither does anything. */
+ * in the reverse order of entering, by the task that entered them, and not entered twice; anything
+ * else aborts. Leaving one that was left already does nothing, and outside a coroutine neither does
+ * anything. */
 COLOOP_API void co_scope_enter(co_scope_t *scope, int64_t ms);
 COLOOP_API void co_scope_leave(co_scope_t *scope);
 

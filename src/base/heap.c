@@ -17,7 +17,9 @@ enum { ARITY = 4, LINE = 64, CAPACITY_MIN = 60 };
 
 static inline bool before(struct heap_entry a, struct heap_entry b)
 {
-    return a.key < b.key || (a.key == b.key && a.node->order < b.node->order);
+    if (__builtin_expect(a.key == b.key, 0))
+        return a.node->order < b.node->order;
+    return a.key < b.key;
 }
 
 static inline void put(struct heap *heap, size_t i, struct heap_entry entry)
@@ -27,7 +29,7 @@ static inline void put(struct heap *heap, size_t i, struct heap_entry entry)
 }
 
 /* Moves the hole at i up until `entry` fits in. */
-static void sift_up(struct heap *heap, size_t i, struct heap_entry entry)
+static inline void sift_up(struct heap *heap, size_t i, struct heap_entry entry)
 {
     while (i > 0) {
         size_t parent = (i - 1) / ARITY;
@@ -39,13 +41,19 @@ static void sift_up(struct heap *heap, size_t i, struct heap_entry entry)
     put(heap, i, entry);
 }
 
-static size_t least_child(const struct heap *heap, size_t first)
+static inline size_t lesser(const struct heap *heap, size_t i, size_t j)
 {
-    size_t end = first + ARITY < heap->count ? first + ARITY : heap->count;
+    return before(heap->entries[j], heap->entries[i]) ? j : i;
+}
+
+/* A tournament: its comparisons do not depend on each other, as those of a running minimum do. */
+static inline size_t least_child(const struct heap *heap, size_t first)
+{
+    if (first + ARITY <= heap->count)
+        return lesser(heap, lesser(heap, first, first + 1), lesser(heap, first + 2, first + 3));
     size_t least = first;
-    for (size_t i = first + 1; i < end; i++)
-        if (before(heap->entries[i], heap->entries[least]))
-            least = i;
+    for (size_t i = first + 1; i < heap->count; i++)
+        least = lesser(heap, least, i);
     return least;
 }
 
@@ -88,13 +96,20 @@ int coloop__heap_reserve(struct heap *heap)
 
 int coloop__heap_insert(struct heap *heap, struct coloop__heap_node *node, int64_t key)
 {
-    int rc = coloop__heap_reserve(heap);
-    if (rc < 0)
-        return rc;
+    if (heap->count == heap->capacity && coloop__heap_reserve(heap) < 0)
+        return -ENOMEM;
     node->key = key;
     node->order = heap->next_order++;
     sift_up(heap, heap->count++, (struct heap_entry){key, node});
     return 0;
+}
+
+static __attribute__((noinline)) void fill_hole(struct heap *heap, size_t i, struct heap_entry last)
+{
+    if (i > 0 && before(last, heap->entries[(i - 1) / ARITY]))
+        sift_up(heap, i, last);
+    else
+        sift_down(heap, i, last);
 }
 
 void coloop__heap_remove(struct heap *heap, struct coloop__heap_node *node)
@@ -102,12 +117,8 @@ void coloop__heap_remove(struct heap *heap, struct coloop__heap_node *node)
     size_t i = node->position - 1;
     node->position = 0;
     struct heap_entry last = heap->entries[--heap->count];
-    if (last.node != node) {
-        if (i > 0 && before(last, heap->entries[(i - 1) / ARITY]))
-            sift_up(heap, i, last);
-        else
-            sift_down(heap, i, last);
-    }
+    if (last.node != node)
+        fill_hole(heap, i, last);
     if (heap->capacity > CAPACITY_MIN && heap->count < heap->capacity / 8)
         (void)resize(heap, heap->capacity / 2); /* out of memory, it just stays large */
 }

@@ -151,8 +151,8 @@ size_t coloop__stack_round_size(size_t size)
         size *= 4; /* its frames and interceptors are that much larger */
     size_t page = page_size();
     size = ((size < SIZE_MIN ? SIZE_MIN : size) + page - 1) / page * page;
-    return size +
-           sizeof(struct context) / page * page; /* a large one is none of the asker's loss */
+    /* A large context, at the top of the stack, must not come out of what was asked for. */
+    return size + sizeof(struct context) / page * page;
 }
 
 static size_t slot_size(const struct stack_pool *pool)
@@ -221,16 +221,18 @@ static void enter_stack(void *arg)
 }
 
 /* Makes the struct at the top of the slot that ends at `high`, and lets its context be born. */
-static struct stack *make_stack(struct stack_pool *pool, struct stack *stack, char *high)
+static __attribute__((noinline)) struct stack *make_stack(struct stack_pool *pool,
+                                                          struct stack *stack, char *high)
 {
     stack->pool = pool;
+    stack->fresh = true;
     stack->low = high - pool->size;
     sanitizer_stack_made(&stack->context.fiber, stack->low, (size_t)((char *)stack - stack->low));
     coloop__context_birth(&stack->context, stack->low, stack, enter_stack, stack);
     return stack;
 }
 
-static struct stack *take_slot(struct stack_pool *pool)
+static __attribute__((noinline)) struct stack *take_slot(struct stack_pool *pool)
 {
     struct stack_slab *slab = pool->slabs;
     if (!reserve_idle(pool) || ((!slab || slab->used == slab->slots) && !(slab = new_slab(pool))))
@@ -266,16 +268,25 @@ static inline size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+static __attribute__((noinline)) struct stack *rebirth(struct stack_pool *pool, size_t i)
+{
+    struct stack *stack = idle_stack(pool, i);
+    return make_stack(pool, stack, slot_high(pool, stack));
+}
+
 struct stack *coloop__stack_get(struct stack_pool *pool)
 {
     if (!pool->idle_count)
         return take_slot(pool);
     size_t i = --pool->idle_count;
     pool->trimmed = least(pool->trimmed, i);
-    pool->released = least(pool->released, i);
-    pool->low_water = least(pool->low_water, i);
-    struct stack *stack = idle_stack(pool, i);
-    return pool->idle[i] & NEEDS_BIRTH ? make_stack(pool, stack, slot_high(pool, stack)) : stack;
+    if (i < pool->low_water) {
+        pool->low_water = i;
+        pool->released = least(pool->released, i); /* which is never above low_water */
+    }
+    if (pool->idle[i] & NEEDS_BIRTH)
+        return rebirth(pool, i);
+    return (struct stack *)pool->idle[i];
 }
 
 void coloop__stack_put(struct stack *stack, bool unwound)

@@ -14,7 +14,8 @@ struct stack_pool;
 struct stack {
     struct context context; /* the coroutine that lies here, suspended */
     struct stack_pool *pool;
-    char *low; /* lowest usable byte; the guard is right below. Usable up to this struct */
+    char *low;  /* lowest usable byte; the guard is right below. Usable up to this struct */
+    bool fresh; /* just born: the owner has to make the rest of the header, and to clear this */
 };
 
 struct stack_slab;
@@ -43,8 +44,8 @@ enum stack_guard { STACK_GUARD_UNKNOWN, STACK_GUARD_ADVICE, STACK_GUARD_PROTECT,
  */
 size_t coloop__stack_round_size(size_t size);
 
-/* A stack, its context born and waiting, the header beyond struct stack not initialised; or NULL
- * when out of memory. The last one put back comes first. */
+/* A stack, its context born and waiting; or NULL when out of memory. The last one put back comes
+ * first, and unless it is `fresh`, its header beyond struct stack is as it was then. */
 struct stack *coloop__stack_get(struct stack_pool *pool);
 
 /* Gives a stack back. Its context must be suspended in pool->entry, ready for the next coroutine;

@@ -2,7 +2,7 @@
 #ifndef IO_CORE_H
 #define IO_CORE_H
 
-#include "task/core.h"
+#include "task/switch.h"
 
 #include <coloop/io.h>
 
@@ -13,9 +13,39 @@ static inline struct loop__fd *io__own(const co_task_t *task, int fd)
     return entry && entry->own ? entry : NULL;
 }
 
+struct io_waiter {
+    struct co__wait wait;
+    struct loop__fd_wait fd;
+};
+void io__on_ready(struct loop__fd_wait *wait, int ready);
+void io__undo(struct co__wait *wait);
+
+static inline void io_waiter_init(struct io_waiter *waiter, co_task_t *task, int fd,
+                                  unsigned events, const char *call, const char *where)
+{
+    waiter->wait.task = task;
+    waiter->wait.undo = io__undo;
+    waiter->wait.next = NULL;
+    waiter->fd.fd = fd;
+    waiter->fd.events = events;
+    waiter->fd.wake = io__on_ready;
+    co__reason(task, call, where, CO__FD)->fd = fd;
+    task->reason.events = events;
+}
+
+/* What was waited for, unless another task has closed it since we were woken: the number may be
+ * another file. */
+static inline int io_waited(const struct io_waiter *waiter, int rc, const struct loop__fd *entry,
+                            uint32_t forgotten)
+{
+    return rc < 0 ? rc : entry->forgotten == forgotten ? waiter->wait.value : -EBADF;
+}
+
 /* Parks until some of events are ready on fd, and returns those; at once with all of them for an fd
- * that is always ready. -EBADF, -ENOMEM, -ENOSPC, -ECANCELED, -ETIMEDOUT. */
-int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where);
+ * that is always ready. `own` is what io__own says. -EBADF, -ENOMEM, -ENOSPC, -ECANCELED,
+ * -ETIMEDOUT. */
+int io__park(co_task_t *task, struct loop__fd *own, int fd, unsigned events, const char *call,
+             const char *where);
 
 /* Makes a new non-blocking fd the loop's own, or closes it: returns fd or -ENOMEM. */
 int io__adopt_new(int fd, bool tcp);

@@ -6,37 +6,28 @@
 #include <poll.h>
 #include <unistd.h>
 
-struct fd_waiter {
-    struct co__wait wait;
-    struct loop__fd_wait fd;
-};
-
-static void on_ready(struct loop__fd_wait *wait, int ready)
+void io__on_ready(struct loop__fd_wait *wait, int ready)
 {
-    co__wake(&container_of(wait, struct fd_waiter, fd)->wait, ready);
+    co__wake(&container_of(wait, struct io_waiter, fd)->wait, ready);
 }
 
-static void undo(struct co__wait *wait)
+void io__undo(struct co__wait *wait)
 {
-    loop__fd_unwait(wait->task->loop, &container_of(wait, struct fd_waiter, wait)->fd);
+    loop__fd_unwait(wait->task->loop, &container_of(wait, struct io_waiter, wait)->fd);
 }
 
-int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where)
+int io__park(co_task_t *task, struct loop__fd *own, int fd, unsigned events, const char *call,
+             const char *where)
 {
-    struct fd_waiter waiter = {{.task = task, .undo = undo},
-                               {.fd = fd, .events = events, .wake = on_ready}};
-    int rc = loop__fd_wait(task->loop, &waiter.fd);
+    struct io_waiter waiter;
+    io_waiter_init(&waiter, task, fd, events, call, where);
+    int rc = loop__fd_wait(task->loop, own, &waiter.fd);
     if (rc < 0)
         return rc == -EPERM ? (int)events : rc;
-    const struct loop__fd *entry = loop__fd_find(task->loop, fd);
+    const struct loop__fd *entry = own ? own : loop__fd_find(task->loop, fd);
     uint32_t forgotten = entry->forgotten;
-    struct co__reason reason = {
-        .call = call, .where = where, .subject = CO__FD, .fd = fd, .events = events};
-    rc = co__park(task, &waiter.wait, &reason);
-    if (rc < 0)
-        return rc;
-    /* another task may have closed it since we were woken, and the number be another file */
-    return entry->forgotten == forgotten ? waiter.wait.value : -EBADF;
+    rc = co__park(task, &waiter.wait);
+    return io_waited(&waiter, rc, entry, forgotten);
 }
 
 /* What poll(2) says now. */
@@ -65,7 +56,7 @@ static int await_own(co_task_t *task, struct loop__fd *entry, int fd, unsigned e
             if (ready)
                 return (int)ready;
         }
-        int rc = io__park(task, fd, events, "co_await_fd", where);
+        int rc = io__park(task, entry, fd, events, "co_await_fd", where);
         if (rc < 0 || !entry->own)
             return rc;
     }
@@ -82,7 +73,7 @@ int co_await_fd_here(int fd, int events, const char *where)
         return -EINVAL;
     struct loop__fd *entry = io__own(task, fd);
     return entry ? await_own(task, entry, fd, wanted, where)
-                 : io__park(task, fd, wanted, "co_await_fd", where);
+                 : io__park(task, NULL, fd, wanted, "co_await_fd", where);
 }
 
 /* --- Whose an fd is --------------------------------------------------------------------------- */

@@ -120,26 +120,20 @@ static int await_end(struct server *server)
     if (rc < 0)
         return rc;
     server->waiting = &waiter.wait;
-    struct co__reason reason = {
-        .call = "co_serve, for a connection to end", .where = server->where, .subject = CO__OBJECT};
-    return co__park(server->task, &waiter.wait, &reason);
+    co__reason(server->task, "co_serve, for a connection to end", server->where, CO__OBJECT);
+    return co__park(server->task, &waiter.wait);
 }
 
-/* Without memory even for a deadline, all that can be done is to let others run. */
-static int await_end_or_pass(struct server *server)
-{
-    int rc = await_end(server);
-    if (rc != -ENOMEM)
-        return rc;
-    co__make_ready(server->task);
-    co__give_way(server->task);
-    return 0;
-}
-
-/* Out of fds, memory or stacks: somebody has to end, or the system to recover. */
+/* Out of fds, memory or stacks: somebody has to end, or the system to recover. Without memory for
+ * the deadline that waits for the latter, only the former is waited for, or others are let run. */
 static int recover(struct server *server)
 {
-    co_timeout(OUT_OF_FDS_MS) await_end_or_pass(server);
+    int rc = 0;
+    co_timeout(OUT_OF_FDS_MS) rc = await_end(server);
+    if (rc == -ENOMEM && server->count)
+        rc = await_end(server);
+    if (rc == -ENOMEM)
+        co__take_a_turn(server->task, &server->task->reason);
     return server->task->interrupt;
 }
 
@@ -151,10 +145,11 @@ static void cancel_all(struct server *server)
 
 static void await_all(struct server *server)
 {
-    while (server->count && await_end_or_pass(server) == 0)
+    while (server->count && await_end(server) == 0)
         ;
 }
 
+/* Without memory for its deadline there is no grace. */
 static void wind_up(struct server *server)
 {
     co_shield()
@@ -178,7 +173,7 @@ static bool is_shortage(int error)
 static int accept_one(struct server *server, int fd)
 {
     if (server->options.limit && server->count >= server->options.limit)
-        return await_end_or_pass(server);
+        return await_end(server);
     struct sockaddr_storage peer = {0};
     socklen_t length = sizeof peer;
     int connection = co_accept_here(fd, (struct sockaddr *)&peer, &length, server->where), on = 1;

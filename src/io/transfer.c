@@ -40,30 +40,68 @@ static inline ssize_t result_of(ssize_t n)
     return n >= 0 ? n : errno == EWOULDBLOCK || errno == EINTR ? -EAGAIN : -errno;
 }
 
-/* The loop of attempts and waits that all calls share; inlined into each. A read that fills less
- * than `full` has taken all there was. */
+/* Urgent data and the error queue: of what the ready bits know nothing. */
+static inline bool is_aside(const struct transfer *t)
+{
+    return t->flags & (MSG_OOB | MSG_ERRQUEUE);
+}
+
+/* A read that fills less than `full` has taken all there was. */
+static inline __attribute__((always_inline)) ssize_t try_once(struct transfer *t,
+                                                              struct loop__fd *own, unsigned events,
+                                                              attempt_fn *attempt, size_t full)
+{
+    ssize_t n = attempt(t, own != NULL);
+    if (own && !is_aside(t) &&
+        (n == -EAGAIN || (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP))))
+        own->ready &= ~events;
+    return n;
+}
+
+/* io__park, for the usual case. */
+static inline int wait_for(co_task_t *task, struct loop__fd *own, int fd, unsigned events,
+                           const char *call, const char *where)
+{
+    if (!own || !(own->armed & SELECT_EDGE))
+        return io__park(task, own, fd, events, call, where);
+    struct io_waiter waiter;
+    io_waiter_init(&waiter, task, fd, events, call, where);
+    loop__fd_wait(task->loop, own, &waiter.fd);
+    uint32_t forgotten = own->forgotten;
+    int rc = park(task, &waiter.wait);
+    return io_waited(&waiter, rc, own, forgotten);
+}
+
+static __attribute__((noinline)) ssize_t wait_and_try(struct transfer *t, struct loop__fd *own,
+                                                      unsigned events, attempt_fn *attempt,
+                                                      size_t full, const char *call,
+                                                      const char *where)
+{
+    co_task_t *task = co__current;
+    for (;;) {
+        int rc = wait_for(task, own, t->fd, events, call, where);
+        if (rc < 0)
+            return rc;
+        if (!own)
+            own = io__own(task, t->fd); /* adopted meanwhile? */
+        ssize_t n = try_once(t, own, events, attempt, full);
+        if (n != -EAGAIN)
+            return n;
+    }
+}
+
+/* Attempts and waits, as all calls do; the first attempt is inlined into each. */
 static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t, unsigned events,
                                                               attempt_fn *attempt, size_t full,
                                                               const char *call, const char *where)
 {
-    co_task_t *task = co__current;
-    struct loop__fd *own = io__own(task, t->fd);
-    bool aside = t->flags & (MSG_OOB | MSG_ERRQUEUE); /* of what the ready bits know nothing */
-    for (;;) {
-        if (!own || own->ready & events || aside) {
-            ssize_t n = attempt(t, own != NULL);
-            if (own && !aside &&
-                (n == -EAGAIN ||
-                 (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP))))
-                own->ready &= ~events;
-            if (n != -EAGAIN)
-                return n;
-        }
-        int rc = io__park(task, t->fd, events, call, where);
-        if (rc < 0)
-            return rc;
-        own = io__own(task, t->fd);
+    struct loop__fd *own = io__own(co__current, t->fd);
+    if (!own || own->ready & events || is_aside(t)) {
+        ssize_t n = try_once(t, own, events, attempt, full);
+        if (n != -EAGAIN)
+            return n;
     }
+    return wait_and_try(t, own, events, attempt, full, call, where);
 }
 
 static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t, unsigned events,
@@ -114,14 +152,19 @@ static ssize_t write_file(int fd, const void *data, size_t size, bool own)
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
-static ssize_t try_read(struct transfer *t, bool own)
+static __attribute__((noinline)) ssize_t read_foreign(struct transfer *t)
 {
-    if (own || t->size == 0)
-        return result_of(read(t->fd, t->data, t->size));
+    if (t->size == 0)
+        return result_of(read(t->fd, t->data, 0));
     ssize_t n = result_of(recv(t->fd, t->data, t->size, MSG_DONTWAIT));
     if (n != -ENOTSOCK)
         return n;
     return ready_now(t->fd, POLLIN) ? result_of(read(t->fd, t->data, t->size)) : -EAGAIN;
+}
+
+static inline __attribute__((always_inline)) ssize_t try_read(struct transfer *t, bool own)
+{
+    return own ? result_of(read(t->fd, t->data, t->size)) : read_foreign(t);
 }
 
 ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
@@ -187,7 +230,7 @@ ssize_t co_recvmsg_here(int fd, struct msghdr *message, int flags, const char *w
 
 /* --- Writing ---------------------------------------------------------------------------------- */
 
-static ssize_t try_write(struct transfer *t, bool own)
+static inline __attribute__((always_inline)) ssize_t try_write(struct transfer *t, bool own)
 {
     ssize_t n = result_of(send(t->fd, t->const_data, t->size, MSG_NOSIGNAL | MSG_DONTWAIT));
     return n == -ENOTSOCK ? write_file(t->fd, t->const_data, t->size, own) : n;

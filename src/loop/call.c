@@ -11,27 +11,36 @@
 
 enum { RECORDS_KEPT = 256 };
 
+/* An idle record, or NULL. */
+static inline loop_handle_t *record_reuse(loop_t *loop)
+{
+    struct coloop__link *link = loop->records;
+    if (!link)
+        return NULL;
+    loop->records = link->next;
+    loop->record_count--;
+    link->next = NULL;
+    return container_of(link, loop_handle_t, ready.link);
+}
+
 static loop_handle_t *record_new(loop_t *loop)
 {
-    struct coloop__link *link = list_pop_front(&loop->records);
-    if (link) {
-        loop->record_count--;
-        return container_of(link, loop_handle_t, ready.link);
-    }
-    loop_handle_t *handle = coloop__zalloc(sizeof *handle);
-    if (handle)
-        handle->flags = LOOP_RECORD;
+    loop_handle_t *handle = record_reuse(loop);
+    if (handle || !(handle = coloop__zalloc(sizeof *handle)))
+        return handle;
+    handle->flags = LOOP_RECORD;
     return handle;
 }
 
-static void record_free(loop_t *loop, loop_handle_t *handle)
+static inline void record_free(loop_t *loop, loop_handle_t *handle)
 {
-    if (loop->record_count < RECORDS_KEPT) {
-        loop->record_count++;
-        list_push_front(&loop->records, &handle->ready.link);
-    } else {
+    if (loop->record_count >= RECORDS_KEPT) {
         coloop__free(handle);
+        return;
     }
+    loop->record_count++;
+    handle->ready.link.next = loop->records;
+    loop->records = &handle->ready.link;
 }
 
 static void handle_run(struct loop__ready *item)
@@ -58,13 +67,29 @@ static void handle_init(loop_handle_t *handle, loop_t *loop, loop_fn *fn, void *
     handle->arg = arg;
 }
 
+static inline bool is_scheduled(const loop_handle_t *handle)
+{
+    return list_linked(&handle->ready.link) || loop__timer_is_set(&handle->timer);
+}
+
+static __attribute__((noinline)) int call_soon_slowly(loop_t *loop, loop_fn *fn, void *arg,
+                                                      loop_handle_t *handle)
+{
+    if (!handle && !(handle = record_new(loop)))
+        return -ENOMEM;
+    loop_cancel(handle);
+    return loop_call_soon(loop, fn, arg, handle);
+}
+
+/* What is rare comes last, so that the usual call needs no stack frame. */
 int loop_call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle)
 {
     if (!fn)
         return -EINVAL;
-    if (!handle && !(handle = record_new(loop)))
-        return -ENOMEM;
-    loop_cancel(handle);
+    if (!handle)
+        handle = record_reuse(loop);
+    if (!handle || is_scheduled(handle))
+        return call_soon_slowly(loop, fn, arg, handle);
     handle_init(handle, loop, fn, arg);
     loop__ready_push(loop, &handle->ready);
     return 0;
@@ -72,10 +97,9 @@ int loop_call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle)
 
 /* Room for the timer is made before the old call is given up, so that without memory nothing has
  * changed. */
-int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_handle_t *handle)
+static __attribute__((noinline)) int call_at_slowly(loop_t *loop, int64_t when_ns, loop_fn *fn,
+                                                    void *arg, loop_handle_t *handle)
 {
-    if (!fn)
-        return -EINVAL;
     loop_handle_t *target = handle ? handle : record_new(loop);
     if (!target)
         return -ENOMEM;
@@ -86,9 +110,18 @@ int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_han
         return -ENOMEM;
     }
     loop_cancel(target);
-    handle_init(target, loop, fn, arg);
-    target->timer.expire = handle_expire;
-    return loop__timer_set(loop, &target->timer, when_ns);
+    return loop_call_at(loop, when_ns, fn, arg, target);
+}
+
+int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_handle_t *handle)
+{
+    if (!fn)
+        return -EINVAL;
+    if (!handle || is_scheduled(handle))
+        return call_at_slowly(loop, when_ns, fn, arg, handle);
+    handle_init(handle, loop, fn, arg);
+    handle->timer.expire = handle_expire;
+    return loop__timer_set(loop, &handle->timer, when_ns);
 }
 
 int loop_call_later(loop_t *loop, int64_t ms, loop_fn *fn, void *arg, loop_handle_t *handle)
@@ -147,9 +180,8 @@ void loop__drop_calls(loop_t *loop)
     drop_from(&loop->ready);
     drop_from(&loop->batch);
     coloop__heap_filter(&loop->timers, keep_timer);
-    for (struct coloop__link *link; (link = list_pop_front(&loop->records));)
-        coloop__free(container_of(link, loop_handle_t, ready.link));
-    loop->record_count = 0;
+    for (loop_handle_t *record; (record = record_reuse(loop));)
+        coloop__free(record);
 }
 
 void loop__drop_items(loop_t *loop)

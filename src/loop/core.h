@@ -35,10 +35,12 @@ struct loop {
     int64_t now;
     unsigned ran_in_turn; /* items since the last turn */
     unsigned turn_limit;  /* that many make the next turn due */
-    unsigned glance_at;   /* that many make a glance at the coarse clock due */
+    unsigned look_at;     /* that many make a turn due, or a glance at the coarse clock */
     int64_t coarse_turn;  /* the coarse clock at the last turn */
     bool running, debug, closing;
-    bool exported; /* loop_fd was called */
+    bool passes_chain; /* the next pass may begin where the one at hand ends */
+    const bool *until; /* what loop__run_while waits for, or NULL */
+    bool exported;     /* loop_fd was called */
     struct heap timers;
     struct clock clock;
 
@@ -71,8 +73,8 @@ struct loop {
     loop_exception_fn *exception_fn;
     void *exception_arg;
 
-    struct list pending; /* of struct loop__pending */
-    struct list records; /* idle loop_handle_t of calls without a handle */
+    struct list pending;          /* of struct loop__pending */
+    struct coloop__link *records; /* idle loop_handle_t of calls without a handle, by next */
     size_t record_count;
 
     int64_t slow_ns;
@@ -93,6 +95,17 @@ static inline void loop__ready_push(loop_t *loop, struct loop__ready *item)
     list_push_back(&loop->ready, &item->link);
     if (__builtin_expect(loop->exported, 0))
         loop__ready_slow(loop);
+}
+
+/* Begins the next pass, the one at hand being at its end, in the task that runs: two tasks that
+ * hand over to each other need not go through the loop, unless it has to have a look. */
+static inline void loop__begin_pass_early(loop_t *loop)
+{
+    if (!loop->passes_chain || loop->ran_in_turn >= loop->look_at || list_empty(&loop->ready) ||
+        atomic_load_explicit(&loop->stop, memory_order_relaxed))
+        return;
+    list_append(&loop->batch, &loop->ready);
+    loop->passes++;
 }
 
 /* Runs passes until stop, or no work is left, or *done (may be NULL) becomes true: 0, 1, -EDEADLK,
@@ -183,8 +196,17 @@ static inline struct loop__fd *loop__fd_find(const loop_t *loop, int fd)
     return &loop->fd_chunks[chunk][fd & (FD_CHUNK - 1)];
 }
 
-/* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. */
-int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait);
+/* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. `own` is the entry
+ * of an own fd, or NULL. */
+int loop__fd_wait_slowly(loop_t *loop, struct loop__fd_wait *wait);
+static inline int loop__fd_wait(loop_t *loop, struct loop__fd *own, struct loop__fd_wait *wait)
+{
+    if (!own || !(own->armed & SELECT_EDGE))
+        return loop__fd_wait_slowly(loop, wait);
+    list_push_back(list_of(&own->waits.head), &wait->link); /* registered for good */
+    loop->fd_waits++;
+    return 0;
+}
 void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait);
 
 /* Makes a non-blocking fd the loop's own. Whoever waited for the number waited for another file:
@@ -236,11 +258,15 @@ struct loop_thread {
     loop_t *running, *newest;
 };
 extern _Thread_local struct loop_thread loop__thread COLOOP__FAST_TLS;
+static inline loop_t *loop__current(void)
+{
+    return loop__thread.running ? loop__thread.running : loop__thread.newest;
+}
 
-unsigned loop__forks(void); /* of this process, since the first loop */
+extern unsigned loop__forks; /* of this process, since the first loop */
 static inline bool loop__forked(const loop_t *loop)
 {
-    return loop->forks != loop__forks();
+    return loop->forks != loop__forks;
 }
 
 /* Hands a printf-like message to the exception handler. */

@@ -66,11 +66,17 @@ static struct list *waits_of(struct loop__fd *entry)
     return list_of(&entry->waits.head);
 }
 
-/* Ends every wait for some of `events`, telling each which of its events are ready, or the error.
- * Waking one may undo another: those to be woken wait in a list of their own meanwhile. */
-static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
+static inline void end_wait(loop_t *loop, struct loop__fd_wait *wait, int ready)
 {
-    struct list *waits = waits_of(entry), woken;
+    loop->fd_waits--;
+    wait->wake(wait, ready);
+}
+
+/* Waking one may undo another: those to be woken wait in a list of their own meanwhile. */
+static __attribute__((noinline)) void wake_several(loop_t *loop, struct list *waits,
+                                                   unsigned events, int error)
+{
+    struct list woken;
     list_init(&woken);
     for (struct coloop__link *link = waits->head.next, *next; link != &waits->head; link = next) {
         next = link->next;
@@ -81,8 +87,24 @@ static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, in
     }
     for (struct coloop__link *link; (link = list_pop_front(&woken));) {
         struct loop__fd_wait *wait = container_of(link, struct loop__fd_wait, link);
-        loop->fd_waits--;
-        wait->wake(wait, error ? error : (int)(wait->events & events));
+        end_wait(loop, wait, error ? error : (int)(wait->events & events));
+    }
+}
+
+/* Ends every wait for some of `events`, telling each which of its events are ready, or the error.
+ */
+static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
+{
+    struct list *waits = waits_of(entry);
+    struct coloop__link *first = waits->head.next;
+    struct loop__fd_wait *wait = container_of(first, struct loop__fd_wait, link);
+    if (first == &waits->head)
+        return;
+    if (first->next != &waits->head) {
+        wake_several(loop, waits, events, error);
+    } else if (wait->events & events) {
+        list_remove(first);
+        end_wait(loop, wait, error ? error : (int)(wait->events & events));
     }
 }
 
@@ -153,7 +175,7 @@ static void notice_reuse(loop_t *loop, int fd, struct loop__fd *entry)
     wake_waits(loop, entry, BOTH, -EBADF);
 }
 
-int loop__fd_wait(loop_t *loop, struct loop__fd_wait *wait)
+int loop__fd_wait_slowly(loop_t *loop, struct loop__fd_wait *wait)
 {
     struct loop__fd *entry;
     int rc = loop__fd_get(loop, wait->fd, &entry);
@@ -278,7 +300,8 @@ static void dispatch_one(loop_t *loop, struct loop__fd *entry, const struct sele
         lose(loop, event->fd, entry, -EBADF);
         return;
     }
-    push_watchers(loop, entry, ready);
+    if (entry->watchers[0] || entry->watchers[1])
+        push_watchers(loop, entry, ready);
     if (entry->waits.head.next)
         wake_waits(loop, entry, ready & BOTH, 0);
     if (!(entry->armed & SELECT_EDGE)) {

@@ -16,23 +16,18 @@ _Thread_local struct loop_thread loop__thread;
 
 /* --- Forks ------------------------------------------------------------------------------------ */
 
-static unsigned forks;
+unsigned loop__forks;
 static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
 
 static void count_fork(void)
 {
-    forks++;
+    loop__forks++;
     loop__thread.running = NULL;
 }
 
 static void watch_forks(void)
 {
     pthread_atfork(NULL, NULL, count_fork);
-}
-
-unsigned loop__forks(void)
-{
-    return forks;
 }
 
 /* --- Making ----------------------------------------------------------------------------------- */
@@ -52,7 +47,6 @@ static void configure(loop_t *loop, const loop_options_t *options)
     const char *debug = getenv("COLOOP_DEBUG");
     list_init(&loop->ready);
     list_init(&loop->batch);
-    list_init(&loop->records);
     list_init(&loop->pending);
     loop->clock.is_virtual = options->virtual_time;
     loop->now = loop__clock(loop);
@@ -61,7 +55,7 @@ static void configure(loop_t *loop, const loop_options_t *options)
     loop->slow_ns = ms_to_ns(options->slow_ms > 0 ? options->slow_ms : 100);
     loop->stack_size = options->stack_size ? options->stack_size : (size_t)64 * 1024;
     loop->random = options->seed ? options->seed : (uint64_t)clock_real_now() | 1;
-    loop->forks = loop__forks();
+    loop->forks = loop__forks;
 }
 
 static const struct selector_ops *choose_selector(const loop_options_t *options)
@@ -112,7 +106,7 @@ loop_t *loop_new(const loop_options_t *options)
 
 loop_t *loop_current(void)
 {
-    return loop__thread.running ? loop__thread.running : loop__thread.newest;
+    return loop__current();
 }
 
 int64_t loop_time(loop_t *loop)

@@ -34,6 +34,12 @@ static bool has_work(loop_t *loop)
 
 /* --- A turn ----------------------------------------------------------------------------------- */
 
+static void plan_look(loop_t *loop)
+{
+    unsigned glance = loop->ran_in_turn + GLANCE_ITEMS;
+    loop->look_at = loop->clock.is_virtual || glance > loop->turn_limit ? loop->turn_limit : glance;
+}
+
 static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
 {
     int64_t took = loop->now - last_turn, each = took / (loop->ran_in_turn ? loop->ran_in_turn : 1);
@@ -45,16 +51,16 @@ static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
     else
         loop->coarse_turn = clock_coarse();
     loop->ran_in_turn = 0;
-    loop->glance_at = GLANCE_ITEMS;
+    plan_look(loop);
 }
 
 static bool turn_is_due(loop_t *loop)
 {
+    if (loop->ran_in_turn < loop->look_at)
+        return false;
     if (loop->ran_in_turn >= loop->turn_limit)
         return true;
-    if (loop->ran_in_turn < loop->glance_at || loop->clock.is_virtual)
-        return false;
-    loop->glance_at = loop->ran_in_turn + GLANCE_ITEMS;
+    plan_look(loop);
     return clock_coarse() != loop->coarse_turn;
 }
 
@@ -163,14 +169,15 @@ static void run_timed(loop_t *loop, struct loop__ready *item)
         report_slow(loop, item, took);
 }
 
+/* Takes items out of the pass as it goes: what runs may take out others, or begin the next pass. */
 static void run_pass(loop_t *loop)
 {
-    struct coloop__link *link;
     list_append(&loop->batch, &loop->ready);
     loop->passes++;
     loop->check_wanted = true;
-    while ((link = list_pop_front(&loop->batch))) {
+    for (struct coloop__link *link; (link = loop->batch.head.next) != &loop->batch.head;) {
         struct loop__ready *item = container_of(link, struct loop__ready, link);
+        list_remove(link);
         loop->ran_in_turn++;
         if (__builtin_expect(loop->debug, 0))
             run_timed(loop, item);
@@ -190,7 +197,8 @@ static int begin(loop_t *loop)
     loop->running = true;
     loop__thread.running = loop;
     loop->now = loop__clock(loop);
-    loop->ran_in_turn = loop->turn_limit = 1; /* the first turn comes at once */
+    loop->ran_in_turn = loop->turn_limit = loop->look_at = 1; /* the first turn comes at once */
+    loop->passes_chain = false;
     if (loop->client)
         loop->client->begin(loop);
     return 0;
@@ -243,6 +251,7 @@ static int run_passes(loop_t *loop, const bool *done)
         } else if (turn_is_due(loop)) {
             turn(loop, 0);
         }
+        loop->passes_chain = true;
         run_pass(loop);
         if (atomic_load_explicit(&loop->stop, memory_order_relaxed))
             return has_work(loop);
@@ -255,6 +264,7 @@ int loop__run_while(loop_t *loop, const bool *done)
     int rc = begin(loop);
     if (rc < 0)
         return rc;
+    loop->until = done;
     rc = run_passes(loop, done);
     atomic_store(&loop->stop, false); /* it was meant for this run */
     if (rc == -EDEADLK && !loop->closing)

@@ -29,8 +29,8 @@ int co_barrier_wait_here(co_barrier_t *barrier, const char *where)
         return place;
     }
     struct sync_waiter waiter = {.object = barrier, .left = leave};
-    struct co__reason reason = {"co_barrier_wait", where, CO__OBJECT, .object = barrier};
-    rc = sync__park(self, &barrier->waiters, &waiter, &reason);
+    co__reason(self, "co_barrier_wait", where, CO__OBJECT)->object = barrier;
+    rc = sync__park(self, &barrier->waiters, &waiter);
     if (rc == 0)
         rc = waiter.wait.value;
     return rc < 0 ? rc : place;

@@ -31,10 +31,16 @@ co_chan_t *co_chan_new_with(size_t item_size, size_t capacity, const co_chan_opt
     return chan;
 }
 
-static void copy_item(const co_chan_t *chan, void *to, const void *from)
+/* Most items are a pointer or a number. */
+static inline void copy_item(const co_chan_t *chan, void *to, const void *from)
 {
-    if (chan->buffer.item_size && to)
-        memcpy(to, from, chan->buffer.item_size);
+    size_t size = chan->buffer.item_size;
+    if (!size || !to)
+        return;
+    if (size == sizeof(void *))
+        memcpy(to, from, sizeof(void *));
+    else
+        memcpy(to, from, size);
 }
 
 static struct chan_waiter *first_of(struct list *line)
@@ -94,11 +100,14 @@ void sync__chan_enqueue(struct list *line, struct chan_waiter *waiter)
     list_push_back(line, &waiter->link);
 }
 
-static int park(co_task_t *self, struct list *line, void *item, const struct co__reason *reason)
+static int park(co_task_t *self, struct list *line, void *item)
 {
-    struct chan_waiter waiter = {.wait.task = self, .item = item};
+    struct chan_waiter waiter;
+    waiter.wait.task = self;
+    waiter.wait.next = NULL;
+    waiter.item = item;
     sync__chan_enqueue(line, &waiter);
-    int rc = co__park(self, &waiter.wait, reason);
+    int rc = co__park(self, &waiter.wait);
     return rc < 0 ? rc : waiter.wait.value;
 }
 
@@ -108,8 +117,8 @@ int co_chan_send_here(co_chan_t *chan, const void *item, const char *where)
     int rc = co__check(self);
     if (rc < 0 || (rc = co_chan_try_send(chan, item)) != -EAGAIN)
         return rc;
-    struct co__reason reason = {"co_chan_send", where, CO__OBJECT, .object = chan};
-    return park(self, &chan->senders, (void *)item, &reason);
+    co__reason(self, "co_chan_send", where, CO__OBJECT)->object = chan;
+    return park(self, &chan->senders, (void *)item);
 }
 
 int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
@@ -118,8 +127,8 @@ int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
     int rc = co__check(self);
     if (rc < 0 || (rc = co_chan_try_recv(chan, item)) != -EAGAIN)
         return rc;
-    struct co__reason reason = {"co_chan_recv", where, CO__OBJECT, .object = chan};
-    return park(self, &chan->receivers, item, &reason);
+    co__reason(self, "co_chan_recv", where, CO__OBJECT)->object = chan;
+    return park(self, &chan->receivers, item);
 }
 
 /* --- The end ---------------------------------------------------------------------------------- */

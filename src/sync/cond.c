@@ -10,9 +10,9 @@ int co_cond_wait_here(co_cond_t *cond, co_mutex_t *mutex, const char *where)
     if (mutex->owner != self)
         return -EPERM;
     struct sync_waiter waiter = {0};
-    struct co__reason reason = {"co_cond_wait", where, CO__OBJECT, .object = cond};
+    co__reason(self, "co_cond_wait", where, CO__OBJECT)->object = cond;
     co_mutex_unlock(mutex);
-    rc = sync__park(self, &cond->waiters, &waiter, &reason);
+    rc = sync__park(self, &cond->waiters, &waiter);
     co_shield() while (mutex->owner != self)
         co_mutex_lock_here(mutex, where); /* fails only while the loop is closed by force */
     return rc;

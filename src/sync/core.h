@@ -40,10 +40,9 @@ static inline bool sync_is_forced(const co_task_t *task)
     return task && task->scheduler->forcing;
 }
 
-/* Parks the running task at the end of the line until it is woken by sync_wake: 0 with
- * waiter->wait.value; or the code of its interruption. */
-int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter,
-               const struct co__reason *reason);
+/* Parks the running task, whose reason is noted, at the end of the line until it is woken by
+ * sync__wake: 0 with waiter->wait.value; or the code of its interruption. */
+int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter);
 
 /* Takes the waiter out of the line and wakes its task. */
 void sync__wake(struct sync_waiter *waiter, int value);

@@ -8,8 +8,8 @@ int co_event_wait_here(co_event_t *event, const char *where)
     if (rc < 0 || event->is_set)
         return rc;
     struct sync_waiter waiter = {0};
-    struct co__reason reason = {"co_event_wait", where, CO__OBJECT, .object = event};
-    return sync__park(self, &event->waiters, &waiter, &reason);
+    co__reason(self, "co_event_wait", where, CO__OBJECT)->object = event;
+    return sync__park(self, &event->waiters, &waiter);
 }
 
 void co_event_set(co_event_t *event)

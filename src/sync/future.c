@@ -53,7 +53,11 @@ int co_future_resolve(co_future_t *future, int result, void *value)
     future->value = value;
     list_for_each (link, list_of(&future->callbacks))
         make_ready(container_of(link, struct future_callback, link));
-    sync__wake_all(waiters_of(future), 0);
+    for (struct sync_waiter *waiter; (waiter = sync_first(waiters_of(future)));) {
+        waiter->kind = result;
+        waiter->object = value;
+        sync__wake(waiter, 0);
+    }
     return 0;
 }
 
@@ -67,20 +71,21 @@ int co_future_result(const co_future_t *future)
     return future->done ? future->result : -EINPROGRESS;
 }
 
+/* A waiter that was woken has result and value with it: the future may be gone when it runs. */
 int co_await_future_here(co_future_t *future, void **value, const char *where)
 {
     co_task_t *self = co__current;
     int rc = co__check(self);
+    struct sync_waiter waiter = {.kind = future->result, .object = future->value};
     if (rc == 0 && !future->done) {
-        struct sync_waiter waiter = {0};
-        struct co__reason reason = {"co_await_future", where, CO__OBJECT, .object = future};
-        rc = sync__park(self, waiters_of(future), &waiter, &reason);
+        co__reason(self, "co_await_future", where, CO__OBJECT)->object = future;
+        rc = sync__park(self, waiters_of(future), &waiter);
     }
     if (rc < 0)
         return rc;
     if (value)
-        *value = future->value;
-    return future->result;
+        *value = waiter.object;
+    return waiter.kind;
 }
 
 int co_future_add_done_callback(co_future_t *future, co_future_fn *fn, void *arg)

@@ -9,12 +9,11 @@ static void undo(struct co__wait *wait)
         waiter->left(waiter);
 }
 
-int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter,
-               const struct co__reason *reason)
+int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter)
 {
     waiter->wait = (struct co__wait){.task = task, .undo = undo};
     list_push_back(sync_line(waiters), &waiter->link);
-    return co__park(task, &waiter->wait, reason);
+    return co__park(task, &waiter->wait);
 }
 
 void sync__wake(struct sync_waiter *waiter, int value)

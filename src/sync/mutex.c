@@ -7,21 +7,36 @@
  * runs. */
 #include "sync/core.h"
 
-int co_mutex_lock_here(co_mutex_t *mutex, const char *where)
+static inline void set_owner(co_mutex_t *mutex, co_task_t *task)
+{
+    mutex->owner = task;
+    task->references++;
+}
+
+static __attribute__((noinline)) int lock_slowly(co_mutex_t *mutex, const char *where)
 {
     co_task_t *self = co__current;
     int rc = co__check(self);
     if (rc < 0)
         return rc;
     if (!mutex->owner) {
-        mutex->owner = co_task_retain(self);
+        set_owner(mutex, self);
         return 0;
     }
     if (mutex->owner == self)
         return -EDEADLK;
     struct sync_waiter waiter = {0};
-    struct co__reason reason = {"co_mutex_lock", where, CO__OWNED, .object = &mutex->owner};
-    return sync__park(self, &mutex->waiters, &waiter, &reason);
+    co__reason(self, "co_mutex_lock", where, CO__OWNED)->object = &mutex->owner;
+    return sync__park(self, &mutex->waiters, &waiter);
+}
+
+int co_mutex_lock_here(co_mutex_t *mutex, const char *where)
+{
+    co_task_t *self = co__current;
+    if (!co__passes(self) || mutex->owner)
+        return lock_slowly(mutex, where);
+    set_owner(mutex, self);
+    return 0;
 }
 
 int co_mutex_trylock(co_mutex_t *mutex)
@@ -30,22 +45,32 @@ int co_mutex_trylock(co_mutex_t *mutex)
         return -EPERM;
     if (mutex->owner)
         return -EBUSY;
-    mutex->owner = co_task_retain(co__current);
+    set_owner(mutex, co__current);
     return 0;
 }
 
+static __attribute__((cold, noinline)) void unlock_by_stranger(const co_mutex_t *mutex)
+{
+    if (sync_is_forced(co__current))
+        return;
+    loop__abort("co_mutex_unlock by '%s': the mutex is owned by %s%s%s",
+                co__current ? co__current->name : "no task", mutex->owner ? "'" : "nobody",
+                mutex->owner ? mutex->owner->name : "", mutex->owner ? "'" : "");
+}
+
+/* The reference that is given back is not the last one, as the loop has one while the task runs. */
 void co_mutex_unlock(co_mutex_t *mutex)
 {
-    if (!mutex->owner || mutex->owner != co__current) {
-        if (sync_is_forced(co__current))
-            return;
-        loop__abort("co_mutex_unlock by '%s': the mutex is owned by %s%s%s",
-                    co__current ? co__current->name : "no task", mutex->owner ? "'" : "nobody",
-                    mutex->owner ? mutex->owner->name : "", mutex->owner ? "'" : "");
+    co_task_t *self = co__current;
+    if (!self || mutex->owner != self) {
+        unlock_by_stranger(mutex);
+        return;
     }
+    self->references--;
+    mutex->owner = NULL;
+    if (sync_is_empty(&mutex->waiters))
+        return;
     struct sync_waiter *first = sync_first(&mutex->waiters);
-    mutex->owner = first ? co_task_retain(first->wait.task) : NULL;
-    if (first)
-        sync__wake(first, 0);
-    co_task_release(co__current);
+    set_owner(mutex, first->wait.task);
+    sync__wake(first, 0);
 }

@@ -28,9 +28,9 @@ static void leave(struct sync_waiter *waiter)
 static int wait_in_line(co_task_t *self, co_rwlock_t *lock, int kind, const char *where)
 {
     struct sync_waiter waiter = {.kind = kind, .object = lock, .left = leave};
-    struct co__reason reason = {kind == READER ? "co_rwlock_rdlock" : "co_rwlock_wrlock", where,
-                                CO__OWNED, .object = &lock->writer};
-    return sync__park(self, &lock->waiters, &waiter, &reason);
+    const char *call = kind == READER ? "co_rwlock_rdlock" : "co_rwlock_wrlock";
+    co__reason(self, call, where, CO__OWNED)->object = &lock->writer;
+    return sync__park(self, &lock->waiters, &waiter);
 }
 
 int co_rwlock_rdlock_here(co_rwlock_t *lock, const char *where)

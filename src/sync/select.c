@@ -112,7 +112,7 @@ static int wait_for_fd(co_task_t *self, const co_case_t *c, struct select_wait *
     w->fd.fd = (struct loop__fd_wait){
         .fd = (int)c->number, .events = (unsigned)c->events, .wake = fd_wake};
     w->wait.undo = fd_undo;
-    return loop__fd_wait(self->loop, &w->fd.fd);
+    return loop__fd_wait(self->loop, entry && entry->own ? entry : NULL, &w->fd.fd);
 }
 
 static void task_done(struct co__observer *observer, co_task_t *task)
@@ -226,8 +226,8 @@ static int park_on_all(co_task_t *self, co_case_t cases[], size_t n, struct sele
         first = rc == 0 ? &waits[i].wait : first;
     }
     if (rc == 0) {
-        struct co__reason reason = {"co_select", where, CO__CASES, .number = (int64_t)n};
-        rc = co__park(self, first, &reason);
+        co__reason(self, "co_select", where, CO__CASES)->number = (int64_t)n;
+        rc = co__park(self, first);
     } else {
         for (struct co__wait *wait = first; wait; wait = wait->next)
             wait->undo(wait);

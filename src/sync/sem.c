@@ -15,8 +15,8 @@ int co_sem_acquire_here(co_sem_t *sem, const char *where)
     if (rc < 0 || co_sem_tryacquire(sem) == 0)
         return rc;
     struct sync_waiter waiter = {0};
-    struct co__reason reason = {"co_sem_acquire", where, CO__OBJECT, .object = sem};
-    return sync__park(self, &sem->waiters, &waiter, &reason);
+    co__reason(self, "co_sem_acquire", where, CO__OBJECT)->object = sem;
+    return sync__park(self, &sem->waiters, &waiter);
 }
 
 int co_sem_tryacquire(co_sem_t *sem)

@@ -9,7 +9,8 @@
  *     ... try to do it at once ...
  *     struct co__wait wait = {.task = task, .undo = ...};
  *     ... put the wait where somebody will find it and call co__wake(&wait, value) ...
- *     return co__park(task, &wait, "co_event_wait", where);
+ *     co__reason(task, "co_event_wait", where, CO__OBJECT)->object = event;
+ *     return co__park(task, &wait);
  */
 #ifndef TASK_CORE_H
 #define TASK_CORE_H
@@ -55,10 +56,12 @@ struct co__reason {
     const char *call;  /* "co_read" */
     const char *where; /* "file.c:12" */
     enum co__subject subject;
-    int fd;
-    unsigned events;
-    int64_t number;     /* CO__TIME: when; CO__TASKS, CO__CASES: how many */
-    const void *object; /* CO__TASK, CO__OBJECT; CO__OWNED: where the owning task is noted */
+    unsigned events; /* CO__FD */
+    union {
+        int fd;             /* CO__FD */
+        int64_t number;     /* CO__TIME: when; CO__TASKS, CO__CASES: how many */
+        const void *object; /* CO__TASK, CO__OBJECT; CO__OWNED: where the owning task is noted */
+    };
 };
 
 /* Told once, when a task is done; lives in the memory of who wants to know. */
@@ -120,6 +123,7 @@ struct co_task {
     co_task_t *awaiting;            /* what it is parked for in co_await_task */
     co_task_t *const *awaiting_all; /* and in the gathers */
     size_t awaiting_count;
+    unsigned gathered;                     /* gathers that have it in awaiting_all */
     uint64_t searched;                     /* number of the last search for a cycle that came by */
     const struct co_group *awaiting_group; /* and in co_group_wait */
     struct co__error *error;
@@ -164,8 +168,8 @@ extern _Thread_local co_task_t *co__current COLOOP__FAST_TLS;
 
 /* --- scheduler.c ------------------------------------------------------------------------------ */
 
-/* The loop's scheduler, made at first use; NULL if out of memory. */
-struct scheduler *co__scheduler(loop_t *loop);
+/* Makes the loop's scheduler; NULL if out of memory. */
+struct scheduler *co__scheduler_new(loop_t *loop);
 /* Calls fn for each pool of the scheduler. */
 void co__each_pool(struct scheduler *, void (*fn)(struct stack_pool *, void *), void *arg);
 /* A stack of the given size (0: the loop's usual), or NULL with errno. */
@@ -184,27 +188,40 @@ void co__run_item(struct loop__ready *item);
 void co__run_eagerly(co_task_t *task);
 /* Calls fn(arg) on the loop's stack, outside any coroutine, and returns when it has. */
 void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
-/* Puts a task at the end of the ready queue. */
-void co__make_ready(co_task_t *task);
 /* Ends the running task on its own stack, with frames left there. */
 void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
-/* Lets the running task, which is in the ready queue or will be woken, give way. */
-void co__give_way(co_task_t *task);
 
 /* --- park.c ----------------------------------------------------------------------------------- */
 
+/* What every suspending call begins with: 0, or it may not go on. It may give way, for fairness. */
 int co__check_slow(co_task_t *task);
+static inline bool co__passes(co_task_t *task)
+{
+    return __builtin_expect(task && !task->interrupt && --task->budget > 0, 1);
+}
 static inline int co__check(co_task_t *task)
 {
-    if (__builtin_expect(!task || task->interrupt || --task->budget <= 0, 0))
-        return co__check_slow(task);
-    return 0;
+    return co__passes(task) ? 0 : co__check_slow(task);
 }
 
-/* Parks the running task until one of its waits is woken: 0, with task->winner; or until it is
- * interrupted: -ECANCELED, -ETIMEDOUT; all waits are undone then. -ENOMEM: a deadline could not be
- * set, likewise. */
-int co__park(co_task_t *task, struct co__wait *waits, const struct co__reason *reason);
+/* Notes what the running task is about to park for. */
+static inline struct co__reason *co__reason(co_task_t *task, const char *call, const char *where,
+                                            enum co__subject subject)
+{
+    task->reason.call = call;
+    task->reason.where = where;
+    task->reason.subject = subject;
+    return &task->reason;
+}
+
+/* Parks the running task, whose reason is noted, until one of its waits is woken: 0, with
+ * task->winner; or until it is interrupted: -ECANCELED, -ETIMEDOUT; all waits are undone then.
+ * -ENOMEM: a deadline could not be set, likewise. */
+int co__park(co_task_t *task, struct co__wait *waits);
+int co__park_slowly(co_task_t *task,
+                    struct co__wait *waits); /* the same, looking at all that is rare */
+/* The running task goes to the end of the ready queue, and gives way. */
+void co__take_a_turn(co_task_t *task, const struct co__reason *reason);
 /* Wakes the task of a wait that the caller has taken away from where it waited; the others are
  * undone. */
 void co__wake(struct co__wait *wait, int value);
@@ -229,15 +246,16 @@ void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
 
 /* --- local.c ---------------------------------------------------------------------------------- */
 
-/* The task's table of local values, for one more task; NULL if there is none. */
-struct co__locals *co__locals_share(co_task_t *task);
-/* What a task of the loop had goes; NULL is ignored. Values that nobody has any more are destroyed.
- */
-void co__locals_release(loop_t *loop, struct co__locals *locals);
+/* The table of local values, for one more task. */
+struct co__locals *co__locals_share(struct co__locals *locals);
+/* Takes the task's table away. Values that nobody has any more are destroyed. */
+void co__locals_drop(co_task_t *task);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 
-/* The loop's part in a task's end: everybody is told. */
+/* A task's end: everybody is told. It may still run on its stack. */
+void co__conclude(co_task_t *task);
+/* The loop's reference to it goes, and the stack with the last one. */
 void co__reap(co_task_t *task);
 /* The task failed: other than by being cancelled as it was told. */
 static inline bool co__failed(const co_task_t *task)

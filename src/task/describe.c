@@ -24,13 +24,13 @@ static void describe_time(const co_task_t *task, char *text, size_t size)
 void co__describe(const co_task_t *task, char *text, size_t size)
 {
     const struct co__reason *reason = &task->reason;
-    const co_task_t *other = reason->object;
-    if (reason->subject == CO__OWNED && task->state == CO__PARKED)
-        other = *(co_task_t *const *)reason->object;
     if (task->state != CO__PARKED) {
         snprintf(text, size, task->state == CO__RUNNING ? "running" : "ready to run");
         return;
     }
+    const co_task_t *other = reason->object;
+    if (reason->subject == CO__OWNED)
+        other = *(co_task_t *const *)reason->object;
     switch (reason->subject) {
     case CO__FD:
         describe_fd(reason, text, size);

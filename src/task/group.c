@@ -83,13 +83,13 @@ static void undo(struct co__wait *wait)
 static int park_for(co_task_t *self, co_group_t *group, const char *where)
 {
     struct group_waiter waiter = {{.task = self, .undo = undo}, group};
-    struct co__reason reason = {"co_group_wait", where, CO__TASKS, .number = (int64_t)group->count};
     if (group->waiting)
         loop__abort("co_group_wait by task '%s' at %s: another task waits for this group",
                     self->name, where);
     group->waiting = &waiter.wait;
     self->awaiting_group = group;
-    int rc = co__park(self, &waiter.wait, &reason);
+    co__reason(self, "co_group_wait", where, CO__TASKS)->number = (int64_t)group->count;
+    int rc = co__park(self, &waiter.wait);
     self->awaiting_group = NULL;
     return rc;
 }
@@ -102,8 +102,7 @@ static void wait_shielded(co_task_t *self, co_group_t *group, const char *where)
     {
         if (park_for(self, group, where) == 0)
             continue;
-        co__make_ready(self);
-        co__give_way(self);
+        co__take_a_turn(self, &self->reason);
     }
 }
 

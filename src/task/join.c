@@ -8,6 +8,8 @@
 #include "base/alloc.h"
 #include "task/core.h"
 
+#include <coloop/group.h>
+
 /* --- Waiting for one -------------------------------------------------------------------------- */
 
 struct joiner {
@@ -30,9 +32,9 @@ static int park_for(co_task_t *self, co_task_t *task, const char *call, const ch
 {
     struct joiner joiner = {{.done = joiner_done}, {.task = self, .undo = joiner_undo}};
     list_push_back(&task->observers, &joiner.observer.link);
-    struct co__reason reason = {.call = call, .where = where, .subject = CO__TASK, .object = task};
+    co__reason(self, call, where, CO__TASK)->object = task;
     self->awaiting = task;
-    int rc = co__park(self, &joiner.wait, &reason);
+    int rc = co__park(self, &joiner.wait);
     self->awaiting = NULL;
     return rc;
 }
@@ -83,9 +85,22 @@ static bool reaches(co_task_t *task, const co_task_t *self, uint64_t search, int
     return false;
 }
 
-/* Whether any of the tasks, where NULL is none, is `self` or waits for it. */
+/* Whether somebody may wait for the task, now or as soon as a gather comes to it. */
+static inline bool is_awaited(const co_task_t *task)
+{
+    return !list_empty(&task->observers) || task->gathered || (task->group && task->group->waiting);
+}
+
+/* Whether any of the tasks, where NULL is none, is `self` or waits for it. Nobody is looked for if
+ * nobody waits for `self`: so a long queue of tasks, each behind the one before it, costs nothing.
+ */
 static bool wait_for_self(const co_task_t *self, co_task_t *const tasks[], size_t n)
 {
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i] == self)
+            return true;
+    if (!is_awaited(self))
+        return false;
     uint64_t search = ++self->scheduler->searches;
     for (size_t i = 0; i < n; i++)
         if (reaches(tasks[i], self, search, 0))
@@ -101,7 +116,7 @@ static int await_task(co_task_t *task, const char *call, const char *where)
     if (!self)
         return -EPERM;
     int rc = co__check(self);
-    if (wait_for_self(self, &task, 1))
+    if ((task == self || is_awaited(self)) && wait_for_self(self, &task, 1))
         return -EDEADLK;
     rc = join(self, task, rc, call, where);
     int result = take(self, task);
@@ -186,17 +201,19 @@ static void detach(struct watcher *watchers, size_t n)
             list_remove(&watchers[i].observer.link);
 }
 
-static int park_on_watch(co_task_t *self, struct watch *watch, const struct co__reason *reason)
+static int park_on_watch(co_task_t *self, struct watch *watch, size_t n, const char *call,
+                         const char *where)
 {
     watch->wait = (struct co__wait){.task = self, .undo = watch_undo};
     watch->parked = true;
-    return co__park(self, &watch->wait, reason);
+    co__reason(self, call, where, CO__TASKS)->number = (int64_t)n;
+    return co__park(self, &watch->wait);
 }
 
 /* Waits until the watch is satisfied: 0, the caller's code, or -ENOMEM. A NULL is passed
  * over. */
 static int watch_tasks(co_task_t *self, struct watch *watch, co_task_t *const tasks[], size_t n,
-                       const struct co__reason *reason)
+                       const char *call, const char *where)
 {
     enum { FEW = 8 };
     struct watcher few[FEW], *watchers = n <= FEW ? few : coloop__alloc(n * sizeof *watchers);
@@ -205,7 +222,7 @@ static int watch_tasks(co_task_t *self, struct watch *watch, co_task_t *const ta
         return -ENOMEM;
     attach(watch, watchers, tasks, n);
     if (!satisfied(watch))
-        rc = park_on_watch(self, watch, reason);
+        rc = park_on_watch(self, watch, n, call, where);
     detach(watchers, n);
     if (watchers != few)
         coloop__free(watchers);
@@ -220,23 +237,32 @@ static size_t count_null(co_task_t *const tasks[], size_t n)
     return count;
 }
 
+static void count_gathered(co_task_t *const tasks[], size_t n, int change)
+{
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i])
+            tasks[i]->gathered += (unsigned)change;
+}
+
 /* Waits for tasks that the caller owns, unless it has been interrupted (rc < 0). Whatever comes in
  * between, all of them are done in the end. */
 static int gather(co_task_t *self, int rc, struct watch *watch, co_task_t *const tasks[], size_t n,
-                  const struct co__reason *reason)
+                  const char *call, const char *where)
 {
+    count_gathered(tasks, n, 1);
     self->awaiting_all = tasks;
     self->awaiting_count = n;
     if (rc == 0 && !watch->failed)
-        rc = watch_tasks(self, watch, tasks, n, reason);
+        rc = watch_tasks(self, watch, tasks, n, call, where);
     bool give_up = rc < 0 || (watch->failed && watch->mode == CO_FIRST_FAILED);
     for (size_t i = 0; i < n && give_up; i++)
         if (tasks[i])
             co_task_cancel(tasks[i]);
     for (size_t i = 0; i < n; i++)
         if (tasks[i] && !tasks[i]->done)
-            join_shielded(self, tasks[i], reason->call, reason->where);
+            join_shielded(self, tasks[i], call, where);
     self->awaiting_count = 0;
+    count_gathered(tasks, n, -1);
     return rc;
 }
 
@@ -249,9 +275,8 @@ int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where)
     if (wait_for_self(self, tasks, n))
         return -EDEADLK;
     struct watch watch = {.mode = CO_FIRST_FAILED, .failed = count_null(tasks, n)};
-    struct co__reason reason = {"co_gather", where, CO__TASKS, .number = (int64_t)n};
     int result = watch.failed ? -ENOMEM : 0;
-    rc = gather(self, rc, &watch, tasks, n, &reason);
+    rc = gather(self, rc, &watch, tasks, n, "co_gather", where);
     for (size_t i = 0; i < n; i++) {
         if (!tasks[i])
             continue;
@@ -270,9 +295,8 @@ int co_gather_all_here(co_task_t *const tasks[], size_t n, int results[], const 
         return rc;
     if (wait_for_self(self, tasks, n))
         return -EDEADLK;
-    struct co__reason reason = {"co_gather_all", where, CO__TASKS, .number = (int64_t)n};
     struct watch watch = {.mode = CO_ALL};
-    rc = gather(self, rc, &watch, tasks, n, &reason);
+    rc = gather(self, rc, &watch, tasks, n, "co_gather_all", where);
     for (size_t i = 0; i < n; i++) {
         int result = tasks[i] ? take(NULL, tasks[i]) : -ENOMEM;
         failed += result < 0;
@@ -293,11 +317,10 @@ int co_wait_here(co_task_t *const tasks[], size_t n, int mode, const char *where
     if (wait_for_self(self, tasks, n))
         return -EDEADLK;
     struct watch watch = {.mode = mode};
-    struct co__reason reason = {"co_wait", where, CO__TASKS, .number = (int64_t)n};
     self->awaiting_all = tasks;
     self->awaiting_count =
         mode == CO_ALL ? n : 0; /* the others may end before a task that waits for us */
-    rc = watch_tasks(self, &watch, tasks, n, &reason);
+    rc = watch_tasks(self, &watch, tasks, n, "co_wait", where);
     self->awaiting_count = 0;
     return rc < 0 ? rc : (int)watch.done;
 }

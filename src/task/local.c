@@ -43,18 +43,23 @@ static void free_locals(void *arg)
     coloop__free(locals);
 }
 
-struct co__locals *co__locals_share(co_task_t *task)
+struct co__locals *co__locals_share(struct co__locals *locals)
 {
-    if (!task || !task->locals)
-        return NULL;
-    task->locals->references++;
-    return task->locals;
+    locals->references++;
+    return locals;
 }
 
-void co__locals_release(loop_t *loop, struct co__locals *locals)
+static void release(loop_t *loop, struct co__locals *locals)
 {
     if (locals && --locals->references == 0)
         co__outside(loop, free_locals, locals);
+}
+
+void co__locals_drop(co_task_t *task)
+{
+    struct co__locals *locals = task->locals;
+    task->locals = NULL;
+    release(task->loop, locals);
 }
 
 void *co_local_get(const co_local_t *key)
@@ -102,6 +107,6 @@ int co_local_set(const co_local_t *key, void *pointer)
     if (!after)
         return -ENOMEM;
     self->locals = after;
-    co__locals_release(self->loop, before);
+    release(self->loop, before);
     return 0;
 }

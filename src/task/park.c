@@ -7,7 +7,7 @@
  * is.
  * 2. What wakes a task first decides: co__park returns that and nothing else, however much happens
  * before the task runs. So a call has had its effect or was interrupted, never both. */
-#include "task/core.h"
+#include "task/switch.h"
 
 enum { IGNORED_MAX = 1000 };
 
@@ -35,13 +35,20 @@ static inline void tell_probe(co_task_t *task, const struct co__reason *reason)
         probe->notice(probe, task, reason);
 }
 
-/* The running task goes to the end of the ready queue. */
-static void take_a_turn(co_task_t *task, const struct co__reason *reason)
+/* As the loop runs, its exported fd need not be told. */
+static inline __attribute__((always_inline)) void take_a_turn(co_task_t *task,
+                                                              const struct co__reason *reason)
 {
     tell_probe(task, reason);
-    co__make_ready(task);
+    task->state = CO__READY;
+    list_push_back(&task->loop->ready, &task->ready.link);
     tell_probe(task, NULL);
-    co__give_way(task);
+    give_way(task);
+}
+
+void co__take_a_turn(co_task_t *task, const struct co__reason *reason)
+{
+    take_a_turn(task, reason);
 }
 
 int co__check_slow(co_task_t *task)
@@ -54,7 +61,7 @@ int co__check_slow(co_task_t *task)
     if (--task->budget <= 0) {
         co__arm_scopes(
             task); /* without memory a deadline is noticed later, at a park that reports it */
-        take_a_turn(task, &fairness);
+        co__take_a_turn(task, &fairness); /* not inlined, as it is rare */
     }
     return task->interrupt;
 }
@@ -68,10 +75,15 @@ static void undo_waits(co_task_t *task, const struct co__wait *but)
     }
 }
 
-int co__park(co_task_t *task, struct co__wait *waits, const struct co__reason *reason)
+int co__park(co_task_t *task, struct co__wait *waits)
+{
+    return park(task, waits);
+}
+
+int co__park_slowly(co_task_t *task, struct co__wait *waits)
 {
     task->waits = waits;
-    tell_probe(task, reason);
+    tell_probe(task, &task->reason);
     if (__builtin_expect(task->interrupt, 0)) { /* since its last check, as it was woken in vain */
         undo_waits(task, NULL);
         return task->interrupt;
@@ -80,10 +92,9 @@ int co__park(co_task_t *task, struct co__wait *waits, const struct co__reason *r
         undo_waits(task, NULL);
         return -ENOMEM;
     }
-    task->reason = *reason;
     task->since = task->loop->now;
     task->state = CO__PARKED;
-    co__give_way(task);
+    give_way(task);
     return task->code;
 }
 
@@ -95,7 +106,7 @@ void co__wake(struct co__wait *wait, int value)
     task->code = 0;
     if (wait != task->waits || wait->next)
         undo_waits(task, wait);
-    co__make_ready(task);
+    make_ready(task);
     tell_probe(task, NULL);
 }
 
@@ -104,7 +115,7 @@ void co__interrupt(co_task_t *task, int code)
     undo_waits(task, NULL);
     task->winner = NULL;
     task->code = code;
-    co__make_ready(task);
+    make_ready(task);
     tell_probe(task, NULL);
 }
 
@@ -118,10 +129,7 @@ int co_yield_now_here(const char *where)
         return rc;
     if (!task->scope->armed && co__arm_scopes(task) < 0)
         return -ENOMEM;
-    task->reason.call = "co_yield_now";
-    task->reason.where = where;
-    task->reason.subject = CO__NOTHING;
-    take_a_turn(task, &task->reason);
+    take_a_turn(task, co__reason(task, "co_yield_now", where, CO__NOTHING));
     return 0;
 }
 
@@ -150,8 +158,8 @@ static int sleep_until(int64_t when, const char *call, const char *where)
                               .timer.expire = sleeper_expire};
     if (when != TIME_NEVER && (rc = loop__timer_set(task->loop, &sleeper.timer, when)) < 0)
         return rc;
-    struct co__reason reason = {.call = call, .where = where, .subject = CO__TIME, .number = when};
-    return co__park(task, &sleeper.wait, &reason);
+    co__reason(task, call, where, CO__TIME)->number = when;
+    return co__park(task, &sleeper.wait);
 }
 
 static int64_t from_now(int64_t ns)

@@ -11,11 +11,11 @@ static void init_pool(struct stack_pool *pool, size_t size)
     pool->entry = co__stack_main;
 }
 
-struct scheduler *co__scheduler(loop_t *loop)
+struct scheduler *co__scheduler_new(loop_t *loop)
 {
-    struct scheduler *scheduler = loop->client_data;
-    if (scheduler || !(scheduler = coloop__zalloc(sizeof *scheduler)))
-        return scheduler;
+    struct scheduler *scheduler = coloop__zalloc(sizeof *scheduler);
+    if (!scheduler)
+        return NULL;
     scheduler->loop = loop;
     scheduler->indirect = loop->debug;
     list_init(&scheduler->tasks);
@@ -31,7 +31,7 @@ struct scheduler *co__scheduler(loop_t *loop)
 
 static struct stack_pool *pool_of_size(struct scheduler *scheduler, size_t size)
 {
-    if (size == 0 || size == scheduler->pool.size)
+    if (size == scheduler->pool.size)
         return &scheduler->pool;
     for (struct size_pool *p = scheduler->size_pools; p; p = p->next)
         if (p->pool.size == size)
@@ -57,15 +57,14 @@ static void tell_unguarded(struct scheduler *scheduler)
 
 struct stack *co__stack(struct scheduler *scheduler, size_t size)
 {
-    size_t rounded = size ? coloop__stack_round_size(size) : 0;
-    if (size && !rounded) {
-        errno = EINVAL;
-        return NULL;
+    struct stack_pool *pool = &scheduler->pool;
+    if (size) {
+        size = coloop__stack_round_size(size);
+        pool = size ? pool_of_size(scheduler, size) : NULL;
     }
-    struct stack_pool *pool = pool_of_size(scheduler, rounded);
     struct stack *stack = pool ? coloop__stack_get(pool) : NULL;
     if (!stack)
-        errno = ENOMEM;
+        errno = pool || size ? ENOMEM : EINVAL;
     else if (__builtin_expect(pool->unguarded && !scheduler->told_unguarded, 0))
         tell_unguarded(scheduler);
     return stack;

@@ -69,9 +69,21 @@ int co__arm_scopes(co_task_t *task)
     return 0;
 }
 
+/* Field by field: to zero it all takes longer than everything else here. */
+static inline void init(co_scope_t *scope, co_task_t *task, int64_t deadline)
+{
+    scope->task = task;
+    scope->outer = NULL;
+    scope->deadline = deadline;
+    scope->timer.node.position = 0;
+    scope->code = 0;
+    scope->shield = scope->expired = scope->cancelled = scope->armed = false;
+}
+
 void co__scopes_init(co_task_t *task)
 {
-    task->root = (co_scope_t){.task = task, .deadline = TIME_NEVER, .armed = true};
+    init(&task->root, task, TIME_NEVER);
+    task->root.armed = true;
     task->scope = &task->root;
     task->frames = NULL;
     task->interrupt = 0;
@@ -88,7 +100,10 @@ static void unwind(struct co__frame *frame)
 static void enter(co_scope_t *scope, int64_t deadline, bool shield)
 {
     co_task_t *task = co__current;
-    *scope = (co_scope_t){.task = task, .deadline = deadline};
+    if (task && task->scope == scope)
+        loop__abort("co_scope_enter: the scope is entered already, by task '%s' (#%llu)",
+                    task->name, (unsigned long long)task->id);
+    init(scope, task, deadline);
     if (!task)
         return;
     scope->shield = shield && !task->scheduler->forcing;

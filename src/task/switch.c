@@ -4,18 +4,10 @@
  *                                     task ... finish       --> back, to be reaped
  *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
- * A task that gives way goes on straight in the next task of the pass, if that is what comes next,
- * and not through the loop's stack: half the switches. A finished task is reaped on another stack,
- * as nothing may run on one that is being given away. */
-#include "task/core.h"
-
-static inline void enter(co_task_t *task)
-{
-    co__current = task;
-    task->state = CO__RUNNING;
-    task->budget = CO__CALLS_MAX;
-    task->loop->runs++;
-}
+ * A task that gives way or finishes goes on straight in the next task of the pass, if that is what
+ * comes next, and not through the loop's stack: half the switches. The stack of a finished task is
+ * given away by whoever runs next. */
+#include "task/switch.h"
 
 /* A task has come back only to have something done for it. */
 static void run_errand(struct scheduler *scheduler)
@@ -49,15 +41,6 @@ void co__outside(loop_t *loop, void (*fn)(void *), void *arg)
     task->scheduler->errand = fn;
     task->scheduler->errand_arg = arg;
     context_switch(&task->stack.context, &task->scheduler->context, false);
-}
-
-static void reap(struct scheduler *scheduler)
-{
-    co_task_t *finished = scheduler->finished;
-    if (!finished)
-        return;
-    scheduler->finished = NULL;
-    co__reap(finished);
 }
 
 static void report_slow(co_task_t *task, const struct co__reason *before, int64_t took)
@@ -98,12 +81,6 @@ void co__run_item(struct loop__ready *item)
     resume(container_of(item, co_task_t, ready));
 }
 
-void co__make_ready(co_task_t *task)
-{
-    task->state = CO__READY;
-    loop__ready_push(task->loop, &task->ready);
-}
-
 /* In the running task this is much like a call. */
 static void run_inside(co_task_t *task)
 {
@@ -128,56 +105,43 @@ void co__run_eagerly(co_task_t *task)
     task->scheduler->indirect--;
 }
 
-/* The task that is next in the pass at hand, taken from it; NULL if something else is, or in debug
- * mode, where the loop times each item. */
-static inline co_task_t *take_next(loop_t *loop, const struct scheduler *scheduler)
-{
-    struct coloop__link *link = list_first(&loop->batch);
-    if (!link || scheduler->indirect ||
-        container_of(link, struct loop__ready, link)->run != co__run_item)
-        return NULL;
-    list_remove(link);
-    loop->ran_in_turn++;
-    return container_of(link, co_task_t, ready.link);
-}
-
-void co__give_way(co_task_t *task)
-{
-    co_task_t *next = task->resumer;
-    if (next)
-        task->resumer = NULL;
-    else if ((next = take_next(task->loop, task->scheduler)))
-        enter(next);
-    context_switch(&task->stack.context, next ? &next->stack.context : &task->scheduler->context,
-                   false);
-}
-
-/* With unwound, frames are left on the stack, which is to be born anew: it does not return then. */
-static void finish(co_task_t *task, int result, bool unwound)
+static void check_scopes(const co_task_t *task)
 {
     if (task->scope != &task->root)
         loop__abort(
             "task '%s' (#%llu) returned inside a scope: co_scope_enter without co_scope_leave",
             task->name, (unsigned long long)task->id);
-    task->result = result;
-    task->unwound = unwound;
-    task->scheduler->finished = task;
-    struct context *back =
-        task->resumer ? &task->resumer->stack.context : &task->scheduler->context;
-    context_switch(&task->stack.context, back, true);
 }
 
+/* Gives way for the last time. */
+static inline __attribute__((always_inline)) void finish(co_task_t *task, int result)
+{
+    struct scheduler *scheduler = task->scheduler;
+    task->result = result;
+    co__conclude(task);
+    scheduler->finished = task;
+    context_switch(&task->stack.context, next_context(task), true);
+}
+
+/* The stack with all that was left on it is born anew before its next use. */
 void co__finish_by_throw(co_task_t *task, int result)
 {
-    finish(task, result, true);
-    __builtin_trap(); /* the stack was born anew, nobody comes back to here */
+    check_scopes(task);
+    task->unwound = true;
+    task->awaiting = NULL;
+    task->awaiting_count = 0;
+    task->awaiting_group = NULL;
+    finish(task, result);
+    __builtin_trap();
 }
 
 void co__stack_main(struct stack *stack)
 {
     co_task_t *task = (co_task_t *)stack;
     for (;;) {
+        reap(task->scheduler);
         int result = task->fn(task->arg);
-        finish(task, result, false);
+        check_scopes(task);
+        finish(task, result);
     }
 }

@@ -11,40 +11,58 @@
 #include "base/alloc.h"
 #include "task/core.h"
 
-static uint64_t id_of_current(void)
+/* What every task begins with, and is again when a task has come to its end. */
+static __attribute__((noinline)) void make(co_task_t *task, struct scheduler *scheduler)
 {
-    return co__current ? co__current->id : 0;
-}
-
-static void init(co_task_t *task, struct scheduler *scheduler, co_fn *fn, void *arg)
-{
+    task->stack.fresh = false;
     task->ready.link.next = NULL;
     task->ready.run = co__run_item;
     task->scheduler = scheduler;
     task->loop = scheduler->loop;
-    task->state = CO__READY;
-    task->waits = task->winner = NULL;
-    task->code = 0;
-    task->since = scheduler->loop->now;
-    task->reason = (struct co__reason){0};
     co__scopes_init(task);
-    task->fn = fn;
-    task->arg = arg;
-    task->id = ++scheduler->last_id;
-    task->parent = id_of_current();
-    task->result = -EINPROGRESS;
-    task->done = task->observed = task->unwound = task->ending = false;
+    task->ending = task->unwound = false;
     task->ignored = 0;
     list_init(&task->observers);
     task->group = NULL;
     task->awaiting = NULL;
     task->awaiting_count = 0;
-    task->searched = 0;
     task->awaiting_group = NULL;
+    task->gathered = 0;
+    task->searched = 0;
     task->resumer = NULL;
     task->error = NULL;
     task->notes = 0;
-    task->locals = co__locals_share(co__current);
+    task->locals = NULL;
+}
+
+/* The task is about to be another one: what may have changed in make's part is put right. */
+static void unmake(co_task_t *task)
+{
+    if (task->order) { /* was cancelled, or out of time */
+        co__scopes_init(task);
+        task->ignored = 0;
+    }
+    if (task->error) {
+        co__error_release(task->error);
+        task->error = NULL;
+    }
+    coloop__stack_put(&task->stack, task->unwound);
+}
+
+static void init(co_task_t *task, co_fn *fn, void *arg)
+{
+    const co_task_t *parent = co__current;
+    task->state = CO__READY;
+    task->since = task->loop->now;
+    task->reason.call = task->reason.where = NULL;
+    task->fn = fn;
+    task->arg = arg;
+    task->id = ++task->scheduler->last_id;
+    task->parent = parent ? parent->id : 0;
+    task->result = -EINPROGRESS;
+    task->done = task->observed = false;
+    if (parent && parent->locals)
+        task->locals = co__locals_share(parent->locals);
 }
 
 static void count_in(struct scheduler *scheduler, co_task_t *task)
@@ -67,20 +85,31 @@ static void start(co_task_t *task, bool eager)
         loop__ready_push(loop, &task->ready);
 }
 
-static co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, co_fn *fn, void *arg,
-                        unsigned references)
+static inline int check_spawn(loop_t *loop, co_fn *fn)
 {
-    struct scheduler *scheduler = co__scheduler(loop);
-    struct stack *stack =
-        scheduler ? co__stack(scheduler, options ? options->stack_size : 0) : NULL;
-    if (!stack) {
-        if (!scheduler)
-            errno = ENOMEM;
+    return !fn ? EINVAL : !loop ? EPERM : loop__forked(loop) ? ECHILD : 0;
+}
+
+/* NULL with errno. */
+static inline co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, const char *name,
+                               co_fn *fn, void *arg, const char *where)
+{
+    int error = check_spawn(loop, fn);
+    struct scheduler *scheduler = error ? NULL : loop->client_data;
+    if (!error && !scheduler && !(scheduler = co__scheduler_new(loop)))
+        error = ENOMEM;
+    if (error) {
+        errno = error;
         return NULL;
     }
-    co_task_t *task = (co_task_t *)stack;
-    init(task, scheduler, fn, arg);
-    task->references = references;
+    co_task_t *task = (co_task_t *)co__stack(scheduler, options ? options->stack_size : 0);
+    if (!task)
+        return NULL;
+    if (task->stack.fresh)
+        make(task, scheduler);
+    init(task, fn, arg);
+    task->name = name;
+    task->spawned_at = where;
     count_in(scheduler, task);
     if (loop->closing) {
         loop->cancelled++;
@@ -89,40 +118,24 @@ static co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, co_fn *
     return task;
 }
 
-static int check_spawn(loop_t *loop, co_fn *fn)
-{
-    return !fn ? EINVAL : !loop ? EPERM : loop__forked(loop) ? ECHILD : 0;
-}
-
 co_task_t *co_spawn_here(loop_t *loop, const co_spawn_options_t *options, const char *name,
                          co_fn *fn, void *arg, const char *where)
 {
-    loop = loop ? loop : loop_current();
-    int error = check_spawn(loop, fn);
-    if (error) {
-        errno = error;
-        return NULL;
-    }
-    co_task_t *task = spawn(loop, options, fn, arg, 2);
+    name = options && options->name ? options->name : name;
+    co_task_t *task = spawn(loop ? loop : loop__current(), options, name, fn, arg, where);
     if (!task)
         return NULL;
-    task->name = options && options->name ? options->name : name;
-    task->spawned_at = where;
+    task->references = 2;
     start(task, options && options->eager);
     return task;
 }
 
 int co_go_here(const char *name, co_fn *fn, void *arg, const char *where)
 {
-    loop_t *loop = loop_current();
-    int error = check_spawn(loop, fn);
-    if (error)
-        return -error;
-    co_task_t *task = spawn(loop, NULL, fn, arg, 1);
+    co_task_t *task = spawn(loop__current(), NULL, name, fn, arg, where);
     if (!task)
         return -errno;
-    task->name = name;
-    task->spawned_at = where;
+    task->references = 1;
     start(task, false);
     return 0;
 }
@@ -138,7 +151,14 @@ static void report_failure(co_task_t *task)
                  (unsigned long long)task->id, error ? error->message : "");
 }
 
-void co__reap(co_task_t *task)
+/* Whoever runs the loop may have run it for this. */
+static void end_chain(loop_t *loop, const co_task_t *task)
+{
+    if (loop->until == &task->done || loop->no_work)
+        loop->passes_chain = false;
+}
+
+void co__conclude(co_task_t *task)
 {
     loop_t *loop = task->loop;
     struct coloop__link *link;
@@ -146,6 +166,7 @@ void co__reap(co_task_t *task)
     task->done = true;
     list_remove(&task->link);
     loop->no_work = --loop->client_work == 0;
+    end_chain(loop, task);
     if (task->error && task->error->public.code != task->result) {
         co__error_release(task->error);
         task->error = NULL;
@@ -156,11 +177,20 @@ void co__reap(co_task_t *task)
     }
     if (task->group)
         co__group_child_done(task);
+    if (task->locals)
+        co__locals_drop(task);
     if (co__failed(task) && !task->observed && task->references == 1)
         report_failure(task);
-    co__locals_release(loop, task->locals);
+}
+
+void co__reap(co_task_t *task)
+{
+    if (task->references == 1) {
+        unmake(task);
+        return;
+    }
     list_push_back(&task->scheduler->held, &task->link);
-    co_task_release(task);
+    task->references--;
 }
 
 co_task_t *co_task_retain(co_task_t *task)
@@ -184,8 +214,7 @@ void co_task_release(co_task_t *task)
             return;
     }
     list_remove(&task->link);
-    co__error_release(task->error);
-    coloop__stack_put(&task->stack, task->unwound);
+    unmake(task);
 }
 
 void co__drop_held(struct scheduler *scheduler)

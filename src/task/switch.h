@@ -1,0 +1,82 @@
+/* switch.h: giving way, inlined where tasks do so: the switch clobbers every register, which are
+ * saved once then. */
+#ifndef TASK_SWITCH_H
+#define TASK_SWITCH_H
+
+#include "task/core.h"
+
+static inline void enter(co_task_t *task)
+{
+    co__current = task;
+    task->state = CO__RUNNING;
+    task->budget = CO__CALLS_MAX;
+    task->loop->runs++;
+}
+
+/* The next item of the pass, if it is a task that may go on right in the one that gives way: taken
+ * out. In debug mode and inside eager runs from callbacks it goes through the loop's stack. */
+static inline co_task_t *take_next(loop_t *loop, const struct scheduler *scheduler)
+{
+    struct coloop__link *link = loop->batch.head.next;
+    if (link == &loop->batch.head || scheduler->indirect ||
+        container_of(link, struct loop__ready, link)->run != co__run_item)
+        return NULL;
+    list_remove(link);
+    loop->ran_in_turn++;
+    return container_of(link, co_task_t, ready.link);
+}
+
+/* Where the running task gives way to. */
+static inline __attribute__((always_inline)) struct context *next_context(co_task_t *task)
+{
+    struct scheduler *scheduler = task->scheduler;
+    co_task_t *next = task->resumer;
+    if (__builtin_expect(next != NULL, 0)) {
+        task->resumer = NULL;
+        return &next->stack.context;
+    }
+    if (list_empty(&task->loop->batch) && !scheduler->indirect)
+        loop__begin_pass_early(task->loop);
+    if (!(next = take_next(task->loop, scheduler)))
+        return &scheduler->context;
+    enter(next);
+    return &next->stack.context;
+}
+
+/* The task that finished in favour of the one that runs now. */
+static inline void reap(struct scheduler *scheduler)
+{
+    co_task_t *finished = scheduler->finished;
+    if (__builtin_expect(finished == NULL, 1))
+        return;
+    scheduler->finished = NULL;
+    co__reap(finished);
+}
+
+/* Lets the running task, which is in the ready queue or will be woken, give way. */
+static inline __attribute__((always_inline)) void give_way(co_task_t *task)
+{
+    context_switch(&task->stack.context, next_context(task), false);
+    reap(task->scheduler);
+}
+
+/* What co__park does, for where it pays to have it inlined. */
+static inline __attribute__((always_inline)) int park(co_task_t *task, struct co__wait *waits)
+{
+    if (__builtin_expect(task->interrupt || !task->scope->armed || task->scheduler->probe, 0))
+        return co__park_slowly(task, waits);
+    task->waits = waits;
+    task->since = task->loop->now;
+    task->state = CO__PARKED;
+    give_way(task);
+    return task->code;
+}
+
+/* Puts a task at the end of the ready queue. */
+static inline void make_ready(co_task_t *task)
+{
+    task->state = CO__READY;
+    loop__ready_push(task->loop, &task->ready);
+}
+
+#endif
