@@ -73,7 +73,7 @@ static void one_fd_waits_in_two_loops_run_alternately(void **state)
 struct two_threads {
     int fd;
     _Atomic int got;
-    int code;
+    _Atomic int code;
 };
 
 static int read_until_end(void *arg)

@@ -34,7 +34,8 @@ typedef struct loop_options {
 } loop_options_t;
 
 /* Makes a loop. Options may be NULL. Returns NULL with errno set: EINVAL for a selector that is
- * unknown or not available here, or a stack size that is too large; ENOMEM, EMFILE. The caller
+ * unknown or not available here, or a stack size that is too large; ENOMEM, EMFILE; ENOTSUP, with a
+ * line on stderr, where hardware shadow stacks are on that this build cannot switch. The caller
  * closes it with loop_close. A thread may have several loops, but only one of them runs at a time.
  */
 COLOOP_API loop_t *loop_new(const loop_options_t *options);

@@ -12,7 +12,18 @@
  * failed in this sense. A finished task whose handle is held keeps one page of memory.
  *
  * Suspending calls return -EPERM outside a coroutine, and -ECANCELED or -ETIMEDOUT without effect
- * when the task or a scope around the call is cancelled or expired (scope.h). */
+ * when the task or a scope around the call is cancelled or expired (scope.h).
+ *
+ * In C++ a task may throw and catch exceptions, and be suspended in a handler, or in a destructor
+ * while an exception is in flight; blocks such as co_timeout and co_group are left by an exception
+ * as by a return. No exception may leave the function of a task (std::terminate is called), or pass
+ * through any function of this library: a callback, or what is given to co_try, catches its own.
+ * Cancellation comes as a code, and objects are destroyed as functions return with it. co_throw,
+ * and the end by force of a task that goes on in spite of loop_close, make deferred calls but run
+ * no destructors. Initialising a static local variable must not suspend: a task that comes by
+ * meanwhile waits for ever, or gets the runtime's recursive_init_error. The C++ runtime has to be
+ * linked to the program, or to what is loaded together with this library; one that is loaded later
+ * goes unnoticed. */
 #ifndef COLOOP_TASK_H
 #define COLOOP_TASK_H
 

@@ -33,7 +33,12 @@ struct birth {
 
 static _Thread_local struct birth *newborn;
 
-CONTEXT_NO_ASAN static void born(void)
+bool coloop__context_shadow_stack(void)
+{
+    return context_shadow_stack();
+}
+
+CONTEXT_BARE static void born(void)
 {
     CONTEXT_OUTERMOST();
     struct context *context = newborn->context;
@@ -80,7 +85,7 @@ size_t coloop__context_depth(const struct context *context, const void *high)
 #else
 
 #if COLOOP_HAVE_UCONTEXT
-CONTEXT_NO_ASAN static void launch(void)
+CONTEXT_BARE static void launch(void)
 {
     setcontext(&newborn->state);
     __builtin_trap(); /* it failed, which it cannot */

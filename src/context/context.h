@@ -45,6 +45,9 @@ static inline __attribute__((always_inline)) void context_switch(struct context 
 void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *),
                            void *arg);
 
+/* Whether this thread has a hardware shadow stack, which the switch does not know to switch. */
+bool coloop__context_shadow_stack(void);
+
 /* Bytes of stack between the place where a suspended context left and `high`. */
 size_t coloop__context_depth(const struct context *context, const void *high);
 

@@ -25,7 +25,16 @@
 #define CONTEXT_TSAN 0
 #endif
 
-#define CONTEXT_NO_ASAN __attribute__((no_sanitize_address))
+/* For functions that are entered on one stack and left on another: ThreadSanitizer would put them
+ * on its own stack and never take them off. */
+#ifndef __has_attribute
+#define __has_attribute(x) 0
+#endif
+#if __has_attribute(disable_sanitizer_instrumentation) /* of clang, whose no_sanitize is less */
+#define CONTEXT_BARE __attribute__((no_sanitize_address, disable_sanitizer_instrumentation))
+#else
+#define CONTEXT_BARE __attribute__((no_sanitize_address, no_sanitize_thread))
+#endif
 
 /* What a sanitizer knows of one stack. */
 struct sanitizer_fiber {

@@ -72,6 +72,15 @@ static inline __attribute__((always_inline)) char *context_sp(void)
     return sp;
 }
 
+/* See switch_x86_64.h; the instruction (chkfeat) clears the bit of a feature that is on, and does
+ * nothing on processors that do not know it. */
+static inline bool context_shadow_stack(void)
+{
+    register uint64_t feature __asm__("x16") = 1;
+    __asm__ volatile("hint #40" : "+r"(feature));
+    return feature == 0;
+}
+
 #define CONTEXT_OUTERMOST() __asm__ volatile(".cfi_undefined x30")
 
 #endif

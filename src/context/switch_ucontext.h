@@ -19,6 +19,12 @@ static inline void context_jump(struct context *from, struct context *to)
     coloop__context_swap(from, to);
 }
 
+/* libc's functions switch it as well. */
+static inline bool context_shadow_stack(void)
+{
+    return false;
+}
+
 #if defined(__x86_64__)
 #define CONTEXT_OUTERMOST() __asm__ volatile(".cfi_undefined rip")
 #elif defined(__aarch64__)

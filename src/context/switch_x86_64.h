@@ -71,6 +71,16 @@ static inline __attribute__((always_inline)) char *context_sp(void)
     return sp;
 }
 
+/* Whether the processor keeps return addresses a second time, on a shadow stack that would have to
+ * be switched as well. The instruction reads its pointer (rdsspq), and does nothing where none is.
+ */
+static inline bool context_shadow_stack(void)
+{
+    uint64_t pointer = 0;
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(pointer));
+    return pointer != 0;
+}
+
 /* In the outermost function of a stack: debuggers and unwinders end here. */
 #define CONTEXT_OUTERMOST() __asm__ volatile(".cfi_undefined rip")
 

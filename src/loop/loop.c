@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +83,17 @@ static int open_selector(loop_t *loop, const loop_options_t *options)
     return -rc;
 }
 
+/* The first switch would be the end. */
+static bool is_shadowed(void)
+{
+    if (!coloop__context_shadow_stack())
+        return false;
+    fputs("coloop: hardware shadow stacks are on, which this build of the library cannot switch; "
+          "build it with -DCOLOOP_CONTEXT=ucontext, or run the program without them\n",
+          stderr);
+    return true;
+}
+
 loop_t *loop_new(const loop_options_t *options)
 {
     static const loop_options_t defaults;
@@ -89,6 +101,10 @@ loop_t *loop_new(const loop_options_t *options)
     pthread_once(&forks_once, watch_forks);
     if (options->stack_size && !coloop__stack_round_size(options->stack_size)) {
         errno = EINVAL;
+        return NULL;
+    }
+    if (is_shadowed()) {
+        errno = ENOTSUP;
         return NULL;
     }
     loop_t *loop = coloop__zalloc(sizeof *loop);

@@ -15,6 +15,7 @@
 #ifndef TASK_CORE_H
 #define TASK_CORE_H
 
+#include "context/exceptions.h"
 #include "context/stack.h"
 #include "loop/core.h"
 
@@ -146,7 +147,8 @@ struct size_pool { /* stacks of an unusual size */
 struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
-    unsigned indirect;      /* above 0, tasks go on in the loop's stack and not in each other */
+    unsigned indirect; /* above 0, tasks go on in the loop's stack and not in each other */
+    struct exceptions *exceptions; /* of the thread that runs the loop; NULL without C++ */
     int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
@@ -160,7 +162,6 @@ struct scheduler {
     size_t peak;
     bool forcing; /* closing, and what is left has to go */
     bool told_unguarded;
-    void *alternate_stack; /* for SIGSEGV, while the loop runs */
     struct co__probe *probe;
 };
 
@@ -178,6 +179,8 @@ extern const struct loop_client co__client;
 
 /* --- switch.c --------------------------------------------------------------------------------- */
 
+/* Switches stacks in the middle of a C++ exception. */
+void co__switch_in_exception(struct scheduler *, struct context *from, struct context *to);
 /* What every stack of a scheduler runs. */
 void co__stack_main(struct stack *stack);
 /* Runs a task that is ready, from the loop's stack, until it gives way: an item of the ready queue.
@@ -188,7 +191,7 @@ void co__run_item(struct loop__ready *item);
 void co__run_eagerly(co_task_t *task);
 /* Calls fn(arg) on the loop's stack, outside any coroutine, and returns when it has. */
 void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
-/* Ends the running task on its own stack, with frames left there. */
+/* Ends the running task on its own stack, with frames left there, exception handlers included. */
 void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
 
 /* --- park.c ----------------------------------------------------------------------------------- */
@@ -271,8 +274,9 @@ void co__drop_item(struct loop__ready *item);
 /* What a task waits for, in words: "co_read on fd 5". */
 void co__describe(const co_task_t *task, char *text, size_t size);
 void co__report_stuck(loop_t *loop);
-/* The alternate signal stack and the SIGSEGV handler, around a run of the loop. */
-void co__overflow_begin(struct scheduler *scheduler);
-void co__overflow_end(struct scheduler *scheduler);
+/* The alternate signal stack and the SIGSEGV handler: a scheduler of this thread begins, and ends.
+ */
+void co__overflow_begin(void);
+void co__overflow_end(void);
 
 #endif

@@ -84,6 +84,7 @@ struct attempt {
     struct co__frame frame; /* unwind is NULL */
     int code;
     const loop_t *running; /* outside coroutines: the loop that ran then, which no throw may pass */
+    struct exceptions *thread, exceptions; /* the C++ runtime's state, and as it was then */
     jmp_buf env;
 };
 
@@ -91,6 +92,8 @@ int co_try(co_fn *fn, void *arg)
 {
     struct attempt attempt = {.frame.outer = *frames_of(co__current)};
     attempt.running = loop__thread.running;
+    if ((attempt.thread = coloop__exceptions()))
+        attempt.exceptions = *attempt.thread;
     *frames_of(co__current) = &attempt.frame;
     if (_setjmp(attempt.env) == 0)
         attempt.code = fn(arg);
@@ -114,6 +117,8 @@ static __attribute__((noreturn)) void unwind(co_task_t *task, int err)
     if (*frames) {
         struct attempt *attempt = container_of(*frames, struct attempt, frame);
         attempt->code = err;
+        if (attempt->thread)
+            coloop__exceptions_restore(attempt->thread, attempt->exceptions);
         _longjmp(attempt->env, 1);
     }
     co__finish_by_throw(task, err);

@@ -11,6 +11,13 @@ static void init_pool(struct stack_pool *pool, size_t size)
     pool->entry = co__stack_main;
 }
 
+/* A run begins, which may be on another thread than the last one. */
+static void begin(loop_t *loop)
+{
+    struct scheduler *scheduler = loop->client_data;
+    scheduler->exceptions = coloop__exceptions();
+}
+
 struct scheduler *co__scheduler_new(loop_t *loop)
 {
     struct scheduler *scheduler = coloop__zalloc(sizeof *scheduler);
@@ -24,8 +31,8 @@ struct scheduler *co__scheduler_new(loop_t *loop)
     loop->client = &co__client;
     loop->client_data = scheduler;
     loop->no_work = true;
-    if (loop->running)
-        co__overflow_begin(scheduler);
+    co__overflow_begin();
+    begin(loop);
     return scheduler;
 }
 
@@ -79,16 +86,6 @@ void co__each_pool(struct scheduler *scheduler, void (*fn)(struct stack_pool *, 
 
 /* --- The loop's calls ------------------------------------------------------------------------- */
 
-static void begin(loop_t *loop)
-{
-    co__overflow_begin(loop->client_data);
-}
-
-static void end(loop_t *loop)
-{
-    co__overflow_end(loop->client_data);
-}
-
 /* Tasks that are spawned from now on are cancelled at birth, and counted there. */
 static void cancel_all(loop_t *loop)
 {
@@ -125,6 +122,8 @@ static void force_all(loop_t *loop)
             break;
         if (task->state == CO__PARKED)
             force(task);
+        else
+            co__lift_shields(task); /* woken by the end of one before it */
     }
 }
 
@@ -165,13 +164,13 @@ static void free_scheduler(loop_t *loop)
         coloop__free(p);
     }
     coloop__free(scheduler);
+    co__overflow_end();
     loop->client = NULL;
     loop->client_data = NULL;
 }
 
 const struct loop_client co__client = {
     .begin = begin,
-    .end = end,
     .report_stuck = co__report_stuck,
     .cancel_all = cancel_all,
     .outside = co__outside,

@@ -9,6 +9,14 @@
  * given away by whoever runs next. */
 #include "task/switch.h"
 
+void co__switch_in_exception(struct scheduler *scheduler, struct context *from, struct context *to)
+{
+    const struct exceptions mine = *scheduler->exceptions;
+    *scheduler->exceptions = (struct exceptions){0};
+    context_switch(from, to, false);
+    *scheduler->exceptions = mine;
+}
+
 /* A task has come back only to have something done for it. */
 static void run_errand(struct scheduler *scheduler)
 {
@@ -18,14 +26,14 @@ static void run_errand(struct scheduler *scheduler)
     scheduler->errand = NULL;
     errand(scheduler->errand_arg);
     co__current = task;
-    context_switch(&scheduler->context, &task->stack.context, false);
+    switch_to(scheduler, &scheduler->context, &task->stack.context);
 }
 
 static void run(co_task_t *task)
 {
     struct scheduler *scheduler = task->scheduler;
     enter(task);
-    context_switch(&scheduler->context, &task->stack.context, false);
+    switch_to(scheduler, &scheduler->context, &task->stack.context);
     while (__builtin_expect(scheduler->errand != NULL, 0))
         run_errand(scheduler);
     co__current = NULL;
@@ -40,7 +48,7 @@ void co__outside(loop_t *loop, void (*fn)(void *), void *arg)
     }
     task->scheduler->errand = fn;
     task->scheduler->errand_arg = arg;
-    context_switch(&task->stack.context, &task->scheduler->context, false);
+    switch_to(task->scheduler, &task->stack.context, &task->scheduler->context);
 }
 
 static void report_slow(co_task_t *task, const struct co__reason *before, int64_t took)
@@ -86,7 +94,7 @@ static void run_inside(co_task_t *task)
 {
     co_task_t *self = task->resumer = co__current;
     enter(task);
-    context_switch(&self->stack.context, &task->stack.context, false);
+    switch_to(task->scheduler, &self->stack.context, &task->stack.context);
     co__current = self;
 }
 
@@ -127,6 +135,8 @@ static inline __attribute__((always_inline)) void finish(co_task_t *task, int re
 void co__finish_by_throw(co_task_t *task, int result)
 {
     check_scopes(task);
+    if (task->scheduler->exceptions)
+        coloop__exceptions_restore(task->scheduler->exceptions, (struct exceptions){0});
     task->unwound = true;
     task->awaiting = NULL;
     task->awaiting_count = 0;

@@ -5,6 +5,18 @@
 
 #include "task/core.h"
 
+/* What a C++ runtime keeps for the thread is empty whenever a stack is arrived at: who leaves in
+ * the middle of an exception takes that along and puts it back on its return. */
+static inline __attribute__((always_inline)) void switch_to(struct scheduler *scheduler,
+                                                            struct context *from,
+                                                            struct context *to)
+{
+    if (__builtin_expect(scheduler->exceptions && exceptions_any(scheduler->exceptions), 0))
+        co__switch_in_exception(scheduler, from, to);
+    else
+        context_switch(from, to, false);
+}
+
 static inline void enter(co_task_t *task)
 {
     co__current = task;
@@ -56,7 +68,7 @@ static inline void reap(struct scheduler *scheduler)
 /* Lets the running task, which is in the ready queue or will be woken, give way. */
 static inline __attribute__((always_inline)) void give_way(co_task_t *task)
 {
-    context_switch(&task->stack.context, next_context(task), false);
+    switch_to(task->scheduler, &task->stack.context, next_context(task));
     reap(task->scheduler);
 }
 

@@ -194,6 +194,11 @@ bool under_asan(void)
     return CONTEXT_ASAN;
 }
 
+bool under_tsan(void)
+{
+    return CONTEXT_TSAN;
+}
+
 bool under_valgrind(void)
 {
     return valgrind_runs();

@@ -66,6 +66,7 @@ void make_pipe(int fds[2]);
  * valgrind. */
 bool selector_is(const char *name);
 bool under_asan(void);
+bool under_tsan(void);
 bool under_valgrind(void);
 
 /* Whether qemu-user translates this program: its system calls are not quite the kernel's. */
