@@ -11,7 +11,6 @@
 #include "base/alloc.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -314,50 +313,20 @@ static void announce(const struct trial *trial)
     fprintf(stderr, "%s, seed %llu\n", name, (unsigned long long)trial->seed);
 }
 
-/* Each pass is a run of the loop, which would make an alternate signal stack each time, unless the
- * thread has one. Returns it, or NULL. */
-static void *lend_signal_stack(void)
-{
-    enum { SIZE = 65536 };
-    stack_t stack;
-    if (sigaltstack(NULL, &stack) < 0 || !(stack.ss_flags & SS_DISABLE))
-        return NULL;
-    stack = (stack_t){.ss_sp = malloc(SIZE), .ss_size = SIZE};
-    if (stack.ss_sp && sigaltstack(&stack, NULL) == 0)
-        return stack.ss_sp;
-    free(stack.ss_sp);
-    return NULL;
-}
-
-static void take_back(void *memory)
-{
-    stack_t none = {.ss_flags = SS_DISABLE};
-    if (memory)
-        sigaltstack(&none, NULL);
-    free(memory);
-}
-
-static void run_with_loop(struct trial *trial)
-{
-    loop_options_t options = {.virtual_time = true, .seed = trial->seed};
-    void *signal_stack = lend_signal_stack();
-    trial->loop = loop_new(&options);
-    if (trial->loop)
-        run_in_loop(trial);
-    else
-        complain(trial, "no loop: %s", strerror(errno));
-    take_back(signal_stack);
-}
-
 void debug__trial_run(struct trial *trial)
 {
+    loop_options_t options = {.virtual_time = true, .seed = trial->seed};
     struct fds before;
     announce(trial);
     look_at_fds(&before);
     trial->probe.notice = notice;
     trial->points = 0;
     trial->losses[0] = trial->place[0] = '\0';
-    run_with_loop(trial);
+    trial->loop = loop_new(&options);
+    if (trial->loop)
+        run_in_loop(trial);
+    else
+        complain(trial, "no loop: %s", strerror(errno));
     find_fds(trial, &before);
     find_blocks(trial);
 }
