@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the library in one variant below build/ and runs its tests; installs what is missing (Debian).
-#   sh tests/run.sh [FLAG...] [--filter REGEX]    one variant; no flag: gcc. The flags stand below
+#   sh tests/run.sh [FLAG...] [--filter REGEX]    one variant; without a flag that of gcc
 #   sh tests/run.sh --all [--filter REGEX]        these variants one after the other, and a table of them
 variants='
 --gcc
@@ -15,8 +15,10 @@ variants='
 --musl --static
 --musl --shared
 --aarch64
+--aarch64 --clang
 --aarch64 --ucontext
 --riscv64
+--riscv64 --ucontext
 '
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -50,7 +52,9 @@ flag() {
         --riscv64)
             emulated riscv64 riscv64
             cflags=-funwind-tables ;; # the default elsewhere
-        *) sed -n '2,4s/^# *//p' "$0" >&2; exit 2 ;;
+        *)
+            sed -n '2,4s/^# *//p; /^flag()/,/^}/s/^ \{8\}\(--[a-z0-9]*\)).*/    \1/p' "$0" >&2
+            exit 2 ;;
     esac
 }
 
@@ -108,7 +112,7 @@ run_variant() {
     if [ -n "$target" ]; then
         [ $cc = clang ] && configure "-DCMAKE_C_COMPILER_TARGET=$target" || cc=$target-gcc
     fi
-    configure -DCMAKE_C_COMPILER=$cc "-DCMAKE_C_FLAGS=$cflags" "-DCMAKE_EXE_LINKER_FLAGS=$ldflags"
+    configure "-DCMAKE_C_COMPILER=$cc" "-DCMAKE_C_FLAGS=$cflags" "-DCMAKE_EXE_LINKER_FLAGS=$ldflags"
     export CXX=$cxx
 
     set -f
