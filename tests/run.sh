@@ -1,72 +1,146 @@
 #!/bin/sh
 # Builds the library in one variant below build/ and runs its tests; installs what is missing (Debian).
-#   sh tests/run.sh [--gcc|--clang] [--asan|--valgrind] [--ucontext] [--poll] [--filter REGEX]
-#   sh tests/run.sh --all [--filter REGEX]      several variants one after the other, and a table of them
+#   sh tests/run.sh [FLAG...] [--filter REGEX]    one variant; no flag: gcc. The flags stand below
+#   sh tests/run.sh --all [--filter REGEX]        these variants one after the other, and a table of them
+variants='
+--gcc
+--clang
+--asan
+--asan --clang
+--ucontext
+--ucontext --asan
+--poll
+--valgrind
+--i386
+--musl --static
+--musl --shared
+--aarch64
+--aarch64 --ucontext
+--riscv64
+'
 set -u
-variants='--gcc --clang --asan --asan,--clang --ucontext --poll --valgrind --ucontext,--asan'
 cd "$(dirname "$0")/.." || exit 2
 . tests/need.sh
+newline='
+'
 
-all='' compiler=gcc asan='' ucontext='' valgrind='' poll='' filter=''
-while [ $# -gt 0 ]; do
+# --- What a flag means ----------------------------------------------------------------------------
+
+flag() {
     case $1 in
-        --all) all=1 ;;
-        --gcc | --clang) compiler=${1#--} ;;
-        --asan) asan=-asan ;;
-        --ucontext) ucontext=-ucontext ;;
-        --valgrind) valgrind=-valgrind ;;
-        --poll) poll=1 ;;
-        --filter) filter=${2:?--filter needs a regular expression}; shift ;;
+        --gcc) ;;
+        --clang)
+            cc=clang cxx=clang++
+            want clang:clang \
+                'test -e "$(clang -print-file-name=libclang_rt.asan-$(uname -m).a)":libclang-rt-dev' ;;
+        --asan) configure -DCOLOOP_SANITIZE=address,undefined ;;
+        --ucontext) configure -DCOLOOP_CONTEXT=ucontext; checks='' ;;
+        --poll)
+            export COLOOP_SELECTOR=poll # looked at when a loop is made; the build is the same
+            skip=foreign_poll           # such a loop has no fd to hand out
+            checks='' ;;
+        --valgrind)
+            configure -DCOLOOP_VALGRIND=ON
+            want valgrind:valgrind 'valgrind true:libc6-dbg' ;; # it needs libc's symbols
+        --static) ldflags=-static ;;
+        --shared) configure -DBUILD_SHARED_LIBS=ON ;; # for the examples: the tests look inside
+        --i386) i386 ;;
+        --musl) musl ;;
+        --aarch64) emulated aarch64 arm64 ;;
+        --riscv64)
+            emulated riscv64 riscv64
+            cflags=-funwind-tables ;; # the default elsewhere
         *) sed -n '2,4s/^# *//p' "$0" >&2; exit 2 ;;
     esac
-    shift
-done
-if [ "$asan$valgrind" = -asan-valgrind ]; then
-    echo "--asan and --valgrind both replace the allocator: run one after the other" >&2
-    exit 2
-fi
+}
 
-set -- gcc:gcc g++:g++ 'echo "#include <errno.h>" | gcc -E -:libc6-dev' cmake:cmake make:make \
-    pkg-config:pkg-config 'pkg-config --exists cmocka:libcmocka-dev'
-[ "$compiler$all" = gcc ] || set -- "$@" clang:clang \
-    'test -e "$(clang -print-file-name=libclang_rt.asan-$(uname -m).a)":libclang-rt-dev'
-[ -z "$valgrind$all" ] || set -- "$@" valgrind:valgrind 'valgrind true:libc6-dbg' # it needs libc's symbols
-[ -z "$all" ] || set -- "$@" gdb:gdb # for the check of backtraces, skipped without it
-need "$@"
+want() { # what `need` is given
+    for item in "$@"; do wants=$wants$newline$item; done
+}
+
+configure() { # options of CMake
+    for option in "$@"; do options=$options$newline$option; done
+}
+
+# Another machine or C library: there is no package of cmocka for it, and the checks of the sources and of
+# what is installed would find nothing new.
+ported() {
+    cmocka=build/cmocka checks=''
+    configure "-DCOLOOP_CMOCKA=$PWD/$cmocka"
+}
+
+i386() {
+    ported
+    # The package gcc-multilib, which brings <asm>, conflicts with the compilers for other machines.
+    cflags="-m32 -idirafter /usr/include/$(uname -m)-linux-gnu"
+    want "test -e \"\$(gcc -print-file-name=32/libgcc.a)\":gcc-$(gcc -dumpversion)-multilib"
+}
+
+musl() {
+    ported
+    cc=musl-gcc headers=$PWD/build/linux-headers
+    want musl-gcc:musl-tools
+    mkdir -p "$headers"
+    for folder in linux asm-generic "$(uname -m)-linux-gnu/asm"; do
+        ln -sfn "/usr/include/$folder" "$headers/${folder##*/}"
+    done
+    cflags="-idirafter $headers"
+}
+
+emulated() { # machine, and what Debian calls it
+    ported
+    target=$1-linux-gnu
+    configure -DCMAKE_SYSTEM_NAME=Linux "-DCMAKE_SYSTEM_PROCESSOR=$1" \
+        "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-$1;-L;/usr/$target"
+    want "$target-gcc:gcc-$target" "test -e /usr/$target/lib/libc.so:libc6-dev-$2-cross" \
+        "qemu-$1:qemu-user"
+}
 
 # --- One variant ----------------------------------------------------------------------------------
 
 run_variant() {
-    build=build/$compiler$asan$ucontext$valgrind
-    # The checks of sources and package need no more than a plain build.
-    plain=$ucontext$poll
-    # A loop on poll has no fd to hand out: loop_fd is -ENOTSUP.
-    skip=${poll:+foreign_poll}
-    cc=gcc CXX=g++
-    [ "$compiler" = gcc ] || cc=clang CXX=clang++
-    export CXX
-    [ -z "$poll" ] || export COLOOP_SELECTOR=poll # looked at when a loop is made; the build is the same
+    case $name in
+        *asan*valgrind* | *valgrind*asan*)
+            echo "--asan and --valgrind both replace the allocator: run one after the other" >&2
+            return 2 ;;
+    esac
+    build=build/${name:-gcc}
+    if [ -n "$target" ]; then
+        [ $cc = clang ] && configure "-DCMAKE_C_COMPILER_TARGET=$target" || cc=$target-gcc
+    fi
+    configure -DCMAKE_C_COMPILER=$cc "-DCMAKE_C_FLAGS=$cflags" "-DCMAKE_EXE_LINKER_FLAGS=$ldflags"
+    export CXX=$cxx
+
+    set -f
+    IFS=$newline
+    # shellcheck disable=SC2086
+    set -- $wants
+    unset IFS
+    need "$@"
+    [ -z "$cmocka" ] || need_cmocka "$cmocka"
 
     echo "Building $build"
     mkdir -p "$build"
-    { cmake -S . -B "$build" -DCMAKE_C_COMPILER=$cc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCOLOOP_WERROR=ON \
-        -DCOLOOP_SANITIZE="${asan:+address,undefined}" -DCOLOOP_VALGRIND="${valgrind:+ON}" \
-        -DCOLOOP_CONTEXT="$([ -n "$ucontext" ] && echo ucontext || echo auto)" &&
-        cmake --build "$build" -j "$(nproc)"; } >"$build/build.log" 2>&1 ||
+    IFS=$newline
+    # shellcheck disable=SC2086
+    set -- $options
+    unset IFS
+    { cmake -S . -B "$build" "$@" && cmake --build "$build" -j "$(nproc)"; } >"$build/build.log" 2>&1 ||
         { cat "$build/build.log"; return 1; }
     cd "$build" && ctest --output-on-failure -j2 --no-tests=error --no-label-summary \
-        ${plain:+-LE 'check|consumer'} ${skip:+-E $skip} ${filter:+-R "$filter"}
+        ${checks:--LE 'check|consumer'} ${skip:+-E $skip} ${filter:+-R "$filter"}
 }
 
 # --- All variants ---------------------------------------------------------------------------------
 
 # Each variant is a process of its own, so that the others go on whatever happens to it.
 run_all() {
+    need gdb:gdb # for the check of backtraces, skipped without it
     mkdir -p build
     log=build/variant.log table=build/variants.txt bad=0
-    printf '%-20s %6s %6s %6s %8s\n' variant tests passed failed seconds >$table
-    for variant in $variants; do
-        flags=$(echo "$variant" | tr , ' ')
+    printf '%-24s %6s %6s %6s %8s\n' variant tests passed failed seconds >$table
+    while read -r flags; do
+        [ -n "$flags" ] || continue
         printf '\n=== tests/run.sh %s\n' "$flags"
         began=$(date +%s)
         # shellcheck disable=SC2086
@@ -77,9 +151,9 @@ run_all() {
         counts=$(sed -n 's/.*tests passed, \([0-9]*\) tests* failed out of \([0-9]*\).*/\1 \2/p' $log)
         failed=${counts% *} tests=${counts#* }
         if [ -n "$counts" ]; then
-            printf '%-20s %6d %6d %6d %8d\n' "$flags" "$tests" $((tests - failed)) "$failed" $seconds
+            printf '%-24s %6d %6d %6d %8d\n' "$flags" "$tests" $((tests - failed)) "$failed" $seconds
         else
-            printf '%-20s %20s %8d\n' "$flags" 'did not run' $seconds
+            printf '%-24s %20s %8d\n' "$flags" 'did not run' $seconds
         fi >>$table
         # The last words are those of the last variant that failed; if none did, of the last one.
         if [ "$status" != 0 ] || [ $bad = 0 ]; then
@@ -87,9 +161,31 @@ run_all() {
             [ -n "$closing" ] || closing="tests/run.sh $flags did not get to its tests"
         fi
         [ "$status" = 0 ] || bad=1
-    done
+    done <<END
+$variants
+END
     printf '\n%s\n\n%s\n' "$(cat $table)" "$closing"
     return $bad
 }
 
+# --- The command line -----------------------------------------------------------------------------
+
+all='' filter='' name='' cc=gcc cxx=g++ target='' cflags='' ldflags='' cmocka='' checks=1 skip=''
+options="-DCMAKE_BUILD_TYPE=RelWithDebInfo$newline-DCOLOOP_WERROR=ON"
+wants='gcc:gcc
+g++:g++
+echo "#include <errno.h>" | gcc -E -:libc6-dev
+cmake:cmake
+make:make
+pkg-config:pkg-config
+pkg-config --exists cmocka:libcmocka-dev'
+while [ $# -gt 0 ]; do
+    case $1 in
+        --all) all=1 ;;
+        --filter) filter=${2:?--filter needs a regular expression}; shift ;;
+        --gcc | --poll) flag "$1" ;; # of these, the build is the same
+        *) flag "$1"; name=${name:+$name-}${1#--} ;;
+    esac
+    shift
+done
 if [ -n "$all" ]; then run_all; else run_variant; fi

@@ -120,7 +120,10 @@ static void *bump(void *pointer, size_t size, void *arg)
     return result;
 }
 
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#ifndef __GLIBC_PREREQ
+#define __GLIBC_PREREQ(major, minor) 0
+#endif
+#if __GLIBC_PREREQ(2, 33)
 #define COUNTING_MALLOC true
 static size_t heap_in_use(void)
 {

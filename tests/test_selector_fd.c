@@ -5,18 +5,20 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 
-/* epoll_ctl for the whole program: fails on demand. */
+/* The linker has all calls of epoll_ctl come here (--wrap): it fails on demand. */
 static int control_error;
 
-int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+int __real_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
     if (control_error) {
         errno = control_error;
         return -1;
     }
-    return (int)syscall(SYS_epoll_ctl, epfd, op, fd, event);
+    return __real_epoll_ctl(epfd, op, fd, event);
 }
 
 /* --- Reset ------------------------------------------------------------------------------------ */

@@ -1,7 +1,6 @@
 /* The selectors: how long they wait, and many fds at once. */
 #include "test_selector.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -14,12 +13,15 @@
 #define FINE_WAIT (-1)
 #endif
 
-/* syscall for the whole program: the kernel has no epoll_pwait2, on demand. */
+/* The linker has all calls of syscall come here (--wrap): the kernel has no epoll_pwait2, on
+ * demand. */
 static int fine_wait_error;
 
-long syscall(long number, ...)
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+
+long __wrap_syscall(long number, ...)
 {
-    long (*real)(long, ...) = (long (*)(long, ...))(uintptr_t)dlsym(RTLD_NEXT, "syscall");
     long a[6];
     va_list args;
     va_start(args, number);
@@ -30,7 +32,7 @@ long syscall(long number, ...)
         errno = fine_wait_error;
         return -1;
     }
-    return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 static int set_up_coarse(void **state)

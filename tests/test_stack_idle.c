@@ -10,7 +10,7 @@ enum { FEW = 20 }; /* more than the hot ones: 512 KiB of stacks */
  * back. */
 static size_t resident(const struct own *own)
 {
-    char *low = (char *)((uintptr_t)own / PAGE * PAGE + PAGE) - pool.size;
+    char *low = (char *)(((uintptr_t)(own + 1) + PAGE - 1) / PAGE * PAGE) - pool.size;
     unsigned char pages[1024];
     size_t n = pool.size / PAGE, used = 0;
     assert_true(n <= sizeof pages);

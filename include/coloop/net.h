@@ -44,9 +44,10 @@ typedef struct co_serve_options {
  * connections get TCP_NODELAY. Out of fds or memory it waits for a connection to end, or a moment,
  * and goes on. When it is cancelled or out of time it stops accepting, gives the handlers grace_ms,
  * cancels those still running, waits for them and returns the code; on any other error of accept
- * likewise, also on -EBADF, after co_close of the listening fd. The fd itself stays open, and its
- * clients wait in the queue: close it to turn new ones away during the grace. A handler's failure
- * goes to the exception handler, but not -EPIPE and -ECONNRESET, for a peer that left. */
+ * likewise, also on -EBADF, after co_close of the listening fd, and -ENOMEM if the deadline of a
+ * scope around it finds no memory. The fd itself stays open, and its clients wait in the queue:
+ * close it to turn new ones away during the grace. A handler's failure goes to the exception
+ * handler, but not -EPIPE and -ECONNRESET, for a peer that left. */
 #define co_serve(fd, handler, arg, options)                                                        \
     co_serve_here((fd), (handler), (arg), (options), #handler, CO_HERE)
 typedef int co_serve_fn(int fd, void *arg);

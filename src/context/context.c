@@ -56,6 +56,13 @@ CONTEXT_BARE static void born(void)
 
 #if COLOOP_CONTEXT_UCONTEXT
 
+/* Not inlined: a frame's address may be its upper end, which is above what the caller uses. */
+__attribute__((noinline)) void coloop__context_swap(struct context *from, struct context *to)
+{
+    from->sp = __builtin_frame_address(0);
+    swapcontext(&from->state, &to->state);
+}
+
 void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *),
                            void *arg)
 {

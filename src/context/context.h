@@ -2,18 +2,19 @@
  *
  * A stack is born once: context_birth enters it by ucontext, and the function running on it then
  * gives way with context_switch, to be resumed, for as many coroutines as follow each other on it.
- * Switches are a few instructions on x86-64 and AArch64, and swapcontext elsewhere or with
- * COLOOP_CONTEXT=ucontext. */
+ * Switches are a few instructions on x86-64, AArch64 and 64-bit RISC-V, and swapcontext elsewhere
+ * or with COLOOP_CONTEXT=ucontext. */
 #ifndef CONTEXT_CONTEXT_H
 #define CONTEXT_CONTEXT_H
 
 #include "context/sanitizer.h"
 
-#if !defined(COLOOP_CONTEXT_UCONTEXT) && !defined(__x86_64__) && !defined(__aarch64__)
-#define COLOOP_CONTEXT_UCONTEXT 1
-#endif
-#ifndef COLOOP_CONTEXT_UCONTEXT
+/* Of these machines, those with 32-bit pointers (x32) are left to ucontext. */
+#if defined(COLOOP_CONTEXT_UCONTEXT)
+#elif defined(__LP64__) && (defined(__x86_64__) || defined(__aarch64__) || defined(__riscv))
 #define COLOOP_CONTEXT_UCONTEXT 0
+#else
+#define COLOOP_CONTEXT_UCONTEXT 1
 #endif
 
 struct context;
@@ -23,8 +24,10 @@ static inline void context_jump(struct context *from, struct context *to);
 #include "context/switch_ucontext.h"
 #elif defined(__x86_64__)
 #include "context/switch_x86_64.h"
-#else
+#elif defined(__aarch64__)
 #include "context/switch_aarch64.h"
+#else
+#include "context/switch_riscv64.h"
 #endif
 
 /* Leaves `from` and goes on in `to`; returns when somebody switches to `from`. A dying context's

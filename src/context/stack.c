@@ -150,7 +150,9 @@ size_t coloop__stack_round_size(size_t size)
     if (CONTEXT_ASAN)
         size *= 4; /* its frames and interceptors are that much larger */
     size_t page = page_size();
-    return ((size < SIZE_MIN ? SIZE_MIN : size) + page - 1) / page * page;
+    size = ((size < SIZE_MIN ? SIZE_MIN : size) + page - 1) / page * page;
+    /* A large context, at the top of the stack, must not come out of what was asked for. */
+    return size + sizeof(struct context) / page * page;
 }
 
 static size_t slot_size(const struct stack_pool *pool)
@@ -248,10 +250,12 @@ static __attribute__((noinline)) struct stack *take_slot(struct stack_pool *pool
 
 /* --- Idle stacks ------------------------------------------------------------------------------ */
 
-/* The header lies in the last page of its slot. */
-static char *slot_high(const struct stack *stack)
+/* Of a stack that may hold no memory: all that is known is where it is. Its header ends less than a
+ * page below the end of the slot; it may begin on the page before (a ucontext_t of AArch64 has more
+ * than 4 KiB). */
+static char *slot_high(const struct stack_pool *pool, const struct stack *stack)
 {
-    return (char *)(((uintptr_t)stack | (page_size() - 1)) + 1);
+    return (char *)(((uintptr_t)stack + pool->header + page_size() - 1) & ~(page_size() - 1));
 }
 
 static struct stack *idle_stack(const struct stack_pool *pool, size_t i)
@@ -267,7 +271,7 @@ static inline size_t least(size_t a, size_t b)
 static __attribute__((noinline)) struct stack *rebirth(struct stack_pool *pool, size_t i)
 {
     struct stack *stack = idle_stack(pool, i);
-    return make_stack(pool, stack, slot_high(stack));
+    return make_stack(pool, stack, slot_high(pool, stack));
 }
 
 struct stack *coloop__stack_get(struct stack_pool *pool)
@@ -297,11 +301,12 @@ void coloop__stack_put(struct stack *stack, bool unwound)
 static void trim_large(struct stack_pool *pool)
 {
     size_t hot = HOT_BYTES / pool->size, end = pool->idle_count > hot ? pool->idle_count - hot : 0;
+    size_t keep = page_size() > KEEP_BYTES ? page_size() : KEEP_BYTES;
     end = least(end, pool->trimmed + TRIM_BATCH);
     for (; pool->trimmed < end; pool->trimmed++) {
         struct stack *stack = idle_stack(pool, pool->trimmed);
-        if (pool->size > KEEP_BYTES)
-            madvise(stack->low, pool->size - KEEP_BYTES, MADV_DONTNEED);
+        if (pool->size > keep)
+            madvise(stack->low, pool->size - keep, MADV_DONTNEED);
     }
 }
 

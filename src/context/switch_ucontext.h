@@ -12,10 +12,11 @@ struct context {
     struct sanitizer_fiber fiber;
 };
 
+void coloop__context_swap(struct context *from, struct context *to);
+
 static inline void context_jump(struct context *from, struct context *to)
 {
-    from->sp = __builtin_frame_address(0);
-    swapcontext(&from->state, &to->state);
+    coloop__context_swap(from, to);
 }
 
 /* libc's functions switch it as well. */

@@ -160,7 +160,8 @@ static void disturb(struct trial *trial, co_task_t *task, const struct co__reaso
 static void notice(struct co__probe *probe, co_task_t *task, const struct co__reason *reason)
 {
     struct trial *trial = container_of(probe, struct trial, probe);
-    if (reason && ++trial->points == trial->point)
+    bool cancels = trial->mode == BEFORE || trial->mode == PARKED || trial->mode == WOKEN;
+    if (reason && ++trial->points == trial->point && cancels)
         disturb(trial, task, reason);
     else if (!reason && trial->waits && task->id == trial->target) {
         trial->waits = false;

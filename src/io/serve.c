@@ -125,16 +125,20 @@ static int await_end(struct server *server)
 }
 
 /* Out of fds, memory or stacks: somebody has to end, or the system to recover. Without memory for
- * the deadline that waits for the latter, only the former is waited for, or others are let run. */
+ * the deadline that waits for the latter, only the former is waited for, or others are let run; and
+ * if it is a deadline around co_serve that finds none, that is the end: -ENOMEM. */
 static int recover(struct server *server)
 {
+    co_task_t *task = server->task;
     int rc = 0;
     co_timeout(OUT_OF_FDS_MS) rc = await_end(server);
-    if (rc == -ENOMEM && server->count)
-        rc = await_end(server);
-    if (rc == -ENOMEM)
-        co__take_a_turn(server->task, &server->task->reason);
-    return server->task->interrupt;
+    if (rc == -ENOMEM && (rc = co__arm_scopes(task)) == 0) {
+        if (server->count)
+            rc = await_end(server);
+        else
+            co__take_a_turn(task, &task->reason);
+    }
+    return rc == -ENOMEM ? rc : task->interrupt;
 }
 
 static void cancel_all(struct server *server)

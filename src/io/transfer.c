@@ -72,10 +72,10 @@ static inline int wait_for(co_task_t *task, struct loop__fd *own, int fd, unsign
     return io_waited(&waiter, rc, own, forgotten);
 }
 
-static __attribute__((noinline)) ssize_t wait_and_try(struct transfer *t, struct loop__fd *own,
-                                                      unsigned events, attempt_fn *attempt,
-                                                      size_t full, const char *call,
-                                                      const char *where)
+/* Waits and attempts in turn. */
+static inline __attribute__((always_inline)) ssize_t wait_and_try(
+    struct transfer *t, struct loop__fd *own, unsigned events, attempt_fn *attempt, size_t full,
+    const char *call, const char *where)
 {
     co_task_t *task = co__current;
     for (;;) {
@@ -90,10 +90,21 @@ static __attribute__((noinline)) ssize_t wait_and_try(struct transfer *t, struct
     }
 }
 
-/* Attempts and waits, as all calls do; the first attempt is inlined into each. */
+/* The same, not inlined: most calls find their fd ready. */
+static __attribute__((noinline)) ssize_t wait_and_try_apart(struct transfer *t,
+                                                            struct loop__fd *own, unsigned events,
+                                                            attempt_fn *attempt, size_t full,
+                                                            const char *call, const char *where)
+{
+    return wait_and_try(t, own, events, attempt, full, call, where);
+}
+
+/* Attempts and waits, as all calls do; the first attempt is inlined into each, and so is the
+ * waiting in those that do it often. */
 static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t, unsigned events,
                                                               attempt_fn *attempt, size_t full,
-                                                              const char *call, const char *where)
+                                                              bool often, const char *call,
+                                                              const char *where)
 {
     struct loop__fd *own = io__own(co__current, t->fd);
     if (!own || own->ready & events || is_aside(t)) {
@@ -101,7 +112,8 @@ static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t
         if (n != -EAGAIN)
             return n;
     }
-    return wait_and_try(t, own, events, attempt, full, call, where);
+    return often ? wait_and_try(t, own, events, attempt, full, call, where)
+                 : wait_and_try_apart(t, own, events, attempt, full, call, where);
 }
 
 static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t, unsigned events,
@@ -109,7 +121,7 @@ static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t,
                                                              const char *call, const char *where)
 {
     int rc = co__check(co__current);
-    return rc < 0 ? rc : carry_on(t, events, attempt, full, call, where);
+    return rc < 0 ? rc : carry_on(t, events, attempt, full, false, call, where);
 }
 
 /* --- Fds that may block ----------------------------------------------------------------------- */
@@ -170,7 +182,8 @@ static inline __attribute__((always_inline)) ssize_t try_read(struct transfer *t
 ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
 {
     struct transfer t = {.fd = fd, .data = data, .size = size};
-    return perform(&t, CO_READ, try_read, size, "co_read", where);
+    int rc = co__check(co__current);
+    return rc < 0 ? rc : carry_on(&t, CO_READ, try_read, size, true, "co_read", where);
 }
 
 static size_t iov_bytes(const struct iovec *iov, int n)
@@ -250,7 +263,7 @@ static inline __attribute__((always_inline)) ssize_t write_all(struct transfer *
 {
     size_t size = t->size, done = 0;
     do {
-        ssize_t n = carry_on(t, CO_WRITE, attempt, 0, call, where);
+        ssize_t n = carry_on(t, CO_WRITE, attempt, 0, false, call, where);
         if (n < 0)
             return done ? (ssize_t)done : n;
         done += (size_t)n;

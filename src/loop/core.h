@@ -17,9 +17,9 @@ enum {
 
 /* A layer above that keeps work in the loop. The loop knows it only by these calls. */
 struct loop_client {
-    void (*begin)(loop_t *), (*end)(loop_t *); /* around every run, on the running thread */
-    void (*report_stuck)(loop_t *);            /* work is left that nothing can wake: tell who */
-    void (*cancel_all)(loop_t *); /* at close: asks all work to end, and new work as well */
+    void (*begin)(loop_t *);        /* before every run, on the running thread */
+    void (*report_stuck)(loop_t *); /* work is left that nothing can wake: tell who */
+    void (*cancel_all)(loop_t *);   /* at close: asks all work to end, and new work as well */
     void (*outside)(loop_t *, void (*)(void *), void *); /* makes a call on the loop's own stack */
     void (*force_all)(loop_t *); /* at close: what is left did not end though nothing can wake it */
     void (*drop)(struct loop__ready *); /* at close: an item of the client's that will not run */

@@ -221,8 +221,6 @@ void loop__ready_slow(loop_t *loop)
 
 static void end(loop_t *loop)
 {
-    if (loop->client)
-        loop->client->end(loop);
     loop->running = false;
     loop__thread.running = NULL;
     if (loop->exported)

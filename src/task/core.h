@@ -162,7 +162,6 @@ struct scheduler {
     size_t peak;
     bool forcing; /* closing, and what is left has to go */
     bool told_unguarded;
-    void *alternate_stack; /* for SIGSEGV, while the loop runs */
     struct co__probe *probe;
 };
 
@@ -275,8 +274,9 @@ void co__drop_item(struct loop__ready *item);
 /* What a task waits for, in words: "co_read on fd 5". */
 void co__describe(const co_task_t *task, char *text, size_t size);
 void co__report_stuck(loop_t *loop);
-/* The alternate signal stack and the SIGSEGV handler, around a run of the loop. */
-void co__overflow_begin(struct scheduler *scheduler);
-void co__overflow_end(struct scheduler *scheduler);
+/* The alternate signal stack and the SIGSEGV handler: a scheduler of this thread begins, and ends.
+ */
+void co__overflow_begin(void);
+void co__overflow_end(void);
 
 #endif

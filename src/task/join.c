@@ -68,15 +68,29 @@ static int take(co_task_t *self, co_task_t *task)
     return result;
 }
 
+static bool reaches(co_task_t *task, const co_task_t *self, uint64_t search, int depth);
+
+static bool a_child_reaches(const co_group_t *group, const co_task_t *self, uint64_t search,
+                            int depth)
+{
+    for (struct coloop__link *link = group->children.next; link != &group->children;
+         link = link->next)
+        if (reaches(container_of(link, co_task_t, sibling), self, search, depth))
+            return true;
+    return false;
+}
+
 /* Whether the task is `self` or cannot end before it. A search has a number, by which each task is
- * looked at once. Gathers of gathers are followed to a depth that a coroutine's stack bears; a
- * cycle beyond it is found by the loop, when nothing else is left. */
+ * looked at once. Gathers and groups within each other are followed to a depth that a coroutine's
+ * stack bears; a cycle beyond it is found by the loop, when nothing else is left. */
 static bool reaches(co_task_t *task, const co_task_t *self, uint64_t search, int depth)
 {
     enum { DEPTH_MAX = 64 };
     for (; task && task->searched != search && depth < DEPTH_MAX; task = task->awaiting) {
         task->searched = search;
-        if (task == self || (task->awaiting_group && task->awaiting_group == self->group))
+        if (task == self)
+            return true;
+        if (task->awaiting_group && a_child_reaches(task->awaiting_group, self, search, depth + 1))
             return true;
         for (size_t i = 0; i < task->awaiting_count; i++)
             if (reaches(task->awaiting_all[i], self, search, depth + 1))

@@ -3,8 +3,8 @@
  * A task that runs off its stack faults on the guard below it. The handler of SIGSEGV (and SIGBUS,
  * where some systems report it so) recognises that by the address, writes a report and lets the
  * fault happen again with the default action. Any other fault goes to the handler that was there
- * before. The handler needs a stack of its own: each loop has one while it runs, unless the thread
- * has set one up already. */
+ * before. The handler needs a stack of its own: a thread has one while it has loops with tasks, its
+ * own if it has set one up already. */
 #include "task/core.h"
 
 #include <pthread.h>
@@ -97,11 +97,16 @@ static void install(void)
     sigaction(SIGBUS, &action, &before_bus);
 }
 
-void co__overflow_begin(struct scheduler *scheduler)
+static _Thread_local struct {
+    void *memory; /* of the alternate stack, if it is ours */
+    unsigned schedulers;
+} thread;
+
+void co__overflow_begin(void)
 {
     stack_t now;
     pthread_once(&once, install);
-    if (scheduler->alternate_stack || sigaltstack(NULL, &now) < 0 || !(now.ss_flags & SS_DISABLE))
+    if (thread.schedulers++ || sigaltstack(NULL, &now) < 0 || !(now.ss_flags & SS_DISABLE))
         return;
     void *memory =
         mmap(NULL, ALTERNATE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -109,17 +114,19 @@ void co__overflow_begin(struct scheduler *scheduler)
         return;
     stack_t alternate = {.ss_sp = memory, .ss_size = ALTERNATE_SIZE};
     if (sigaltstack(&alternate, NULL) == 0)
-        scheduler->alternate_stack = memory;
+        thread.memory = memory;
     else
         munmap(memory, ALTERNATE_SIZE);
 }
 
-void co__overflow_end(struct scheduler *scheduler)
+/* Somebody may have set up another one meanwhile. */
+void co__overflow_end(void)
 {
-    if (!scheduler->alternate_stack)
+    stack_t now, none = {.ss_flags = SS_DISABLE};
+    if (--thread.schedulers || !thread.memory)
         return;
-    stack_t none = {.ss_flags = SS_DISABLE};
-    sigaltstack(&none, NULL);
-    munmap(scheduler->alternate_stack, ALTERNATE_SIZE);
-    scheduler->alternate_stack = NULL;
+    if (sigaltstack(NULL, &now) == 0 && now.ss_sp == thread.memory)
+        sigaltstack(&none, NULL);
+    munmap(thread.memory, ALTERNATE_SIZE);
+    thread.memory = NULL;
 }

@@ -16,7 +16,6 @@ static void begin(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
     scheduler->exceptions = coloop__exceptions();
-    co__overflow_begin(scheduler);
 }
 
 struct scheduler *co__scheduler_new(loop_t *loop)
@@ -32,8 +31,8 @@ struct scheduler *co__scheduler_new(loop_t *loop)
     loop->client = &co__client;
     loop->client_data = scheduler;
     loop->no_work = true;
-    if (loop->running)
-        begin(loop);
+    co__overflow_begin();
+    begin(loop);
     return scheduler;
 }
 
@@ -86,11 +85,6 @@ void co__each_pool(struct scheduler *scheduler, void (*fn)(struct stack_pool *, 
 }
 
 /* --- The loop's calls ------------------------------------------------------------------------- */
-
-static void end(loop_t *loop)
-{
-    co__overflow_end(loop->client_data);
-}
 
 /* Tasks that are spawned from now on are cancelled at birth, and counted there. */
 static void cancel_all(loop_t *loop)
@@ -168,13 +162,13 @@ static void free_scheduler(loop_t *loop)
         coloop__free(p);
     }
     coloop__free(scheduler);
+    co__overflow_end();
     loop->client = NULL;
     loop->client_data = NULL;
 }
 
 const struct loop_client co__client = {
     .begin = begin,
-    .end = end,
     .report_stuck = co__report_stuck,
     .cancel_all = cancel_all,
     .outside = co__outside,

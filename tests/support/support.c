@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <unwind.h>
 
 /* --- Checks ----------------------------------------------------------------------------------- */
 
@@ -202,3 +203,43 @@ bool under_valgrind(void)
 {
     return valgrind_runs();
 }
+
+/* It shows the program its own name under /proc/self, but its name under this. */
+bool under_emulator(void)
+{
+    char path[256] = "";
+    if (readlink("/proc/thread-self/exe", path, sizeof path - 1) < 0)
+        return false;
+    const char *slash = strrchr(path, '/');
+    return slash && strncmp(slash, "/qemu-", 6) == 0;
+}
+
+#if defined(__linux__) && !defined(__GLIBC__)
+/* Debian's compiler for musl brings the unwinder of the one for glibc, which asks this function and
+ * no other. */
+int _dl_find_object(void *address, void *result);
+int _dl_find_object(void *address, void *result)
+{
+    (void)address, (void)result;
+    return -1;
+}
+
+bool has_unwinder(void)
+{
+    return false;
+}
+#else
+static _Unwind_Reason_Code count_frame(struct _Unwind_Context *context, void *count)
+{
+    (void)context;
+    ++*(int *)count;
+    return _URC_NO_REASON;
+}
+
+bool has_unwinder(void)
+{
+    int frames = 0;
+    _Unwind_Backtrace(count_frame, &frames);
+    return frames > 1;
+}
+#endif

@@ -69,4 +69,20 @@ bool under_asan(void);
 bool under_tsan(void);
 bool under_valgrind(void);
 
+/* Whether qemu-user translates this program: its system calls are not quite the kernel's. */
+bool under_emulator(void);
+
+/* Whether _Unwind_Backtrace finds its way, for which the program must have been compiled with
+ * tables (on most machines it is). */
+bool has_unwinder(void);
+
+/* Skips the test and says why. */
+#define SKIP_IF(condition, why)                                                                    \
+    do {                                                                                           \
+        if (condition) {                                                                           \
+            print_message("skipped: %s\n", (why));                                                 \
+            skip();                                                                                \
+        }                                                                                          \
+    } while (0)
+
 #endif
