@@ -145,6 +145,13 @@ static int accept_and_ask(void *arg)
     return co_close(listener);
 }
 
+static uint64_t polls(void)
+{
+    loop_stats_t stats;
+    loop_stats(loop_current(), &stats);
+    return stats.polls;
+}
+
 static int sleep_somewhat(void *arg)
 {
     static const int64_t times[] = {1, 1000, MS - 1, MS, 2 * MS + 1, 5 * MS};
@@ -154,7 +161,9 @@ static int sleep_somewhat(void *arg)
         MUST(co_sleep_ns(times[i]) == 0);
         MUST(clock_real_now() - start >= times[i]);
     }
-    co_timeout(3) MUST(co_sleep(-1) == -ETIMEDOUT);
+    uint64_t before = polls();
+    co_timeout(30) MUST(co_sleep(-1) == -ETIMEDOUT);
+    MUST(polls() - before < 20); /* it waits, and does not go round */
     return 0;
 }
 
