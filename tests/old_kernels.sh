@@ -17,6 +17,7 @@ skip() {
 }
 [ "$(uname -sm)" = 'Linux x86_64' ] || skip "this is no Linux on x86-64"
 command -v apt-get >/dev/null || skip "there is no apt to fetch kernels with"
+# shellcheck disable=SC2016
 need gcc:gcc cmake:cmake make:make qemu-system-x86_64:qemu-system-x86 cpio:cpio \
     'busybox true && ! ldd "$(command -v busybox)":busybox-static'
 need_cmocka build/cmocka
@@ -39,7 +40,7 @@ deb [signed-by=$key] $host-security $1-security main" >apt/sources/all.list
         set -- -qq -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$PWD/apt/sources" \
             -o "Dir::State::lists=$PWD/apt/lists" -o "Dir::Cache=$PWD/apt/cache" -o APT::Sandbox::User=root
         apt-get "$@" update # one of the two may be gone
-        image=$(apt-cache "$@" depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[^ ]*\)/\1/p')
+        image=$(apt-cache "$@" depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p')
         apt-get "$@" download "$image" && dpkg-deb --fsys-tarfile linux-image-*.deb |
             tar -xf - --wildcards './boot/vmlinuz-*' && mv boot/vmlinuz-* vmlinuz && rm -rf apt boot ./*.deb
     ) </dev/null >"$dir/$1/log" 2>&1
@@ -99,11 +100,14 @@ make_image() {
 boot() { # release, its kernel's version
     log=$dir/$1/console
     echo "=== Linux $2"
-    timeout 300 qemu-system-x86_64 -accel tcg -cpu max -m 1024 -nographic -no-reboot -nodefaults -serial stdio \
-        -kernel "$dir/$1/vmlinuz" -initrd "$dir/initrd" -append 'console=ttyS0 quiet panic=-1' \
-        </dev/null 2>&1 | tr -d '\r' >"$log"
+    timeout 300 qemu-system-x86_64 -accel tcg -cpu max -m 1024 -nographic -no-reboot -nodefaults \
+        -serial stdio -kernel "$dir/$1/vmlinuz" -initrd "$dir/initrd" \
+        -append 'console=ttyS0 quiet panic=-1' </dev/null 2>&1 | tr -d '\r' >"$log"
     passed=$(grep -c '^result .* 0$' "$log")
-    grep "^kernel $2" "$log" && [ "$passed" = "$expected" ] || { cat "$log"; bad=1; }
+    if ! grep -q "kernel $2" "$log" || [ "$passed" != "$expected" ]; then
+        cat "$log"
+        bad=1
+    fi
     grep ' skipped: ' "$log"
     echo "Linux $2: $passed of $expected tests passed"
 }
