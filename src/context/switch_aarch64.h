@@ -15,6 +15,14 @@ struct context {
 #define CONTEXT_LANDING
 #endif
 
+#ifdef __ARM_FEATURE_SVE
+#define CONTEXT_CLOBBER_SVE                                                                        \
+    , "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p11", "p12", "p13",      \
+        "p14", "p15"
+#else
+#define CONTEXT_CLOBBER_SVE
+#endif
+
 #ifdef __APPLE__ /* x18 belongs to the platform there, and is one more temporary elsewhere */
 #define CONTEXT_CLOBBER_X18
 #else
@@ -46,7 +54,7 @@ static inline __attribute__((always_inline)) void context_jump(struct context *f
                        "x24", "x25", "x26", "x27", "x28", "x30", "v0", "v1", "v2", "v3", "v4", "v5",
                        "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16",
                        "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27",
-                       "v28", "v29", "v30", "v31", "cc", "memory");
+                       "v28", "v29", "v30", "v31", "cc", "memory" CONTEXT_CLOBBER_SVE);
 #ifdef COLOOP_SAVE_FPU
     __asm__ volatile("msr fpcr, %0" : : "r"(fpcr));
 #endif

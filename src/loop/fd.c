@@ -362,10 +362,12 @@ static void check_entry(loop_t *loop, int fd, struct loop__fd *entry)
 }
 
 /* Costs a system call for each fd that is waited for: done rarely enough to be a thousandth of the
- * time. */
+ * time; but a check that took long only because another process ran does not put off the next for
+ * long. */
 void loop__fd_check(loop_t *loop)
 {
-    enum { INTERVAL_MIN = 100 * NS_PER_MS, SHARE = 1000 };
+    const int64_t interval_min = 100 * NS_PER_MS, interval_max = 2 * NS_PER_S;
+    enum { SHARE = 1000 };
     loop->check_wanted = false;
     if (!loop->ops->check || !(loop->fd_waits + loop->watchers))
         return;
@@ -374,7 +376,8 @@ void loop__fd_check(loop_t *loop)
         for (int i = 0; loop->fd_chunks[chunk] && i < FD_CHUNK; i++)
             check_entry(loop, chunk * FD_CHUNK + i, &loop->fd_chunks[chunk][i]);
     int64_t end = clock_real_now(), pause = (end - start) * SHARE;
-    loop->check_at = end + (pause > INTERVAL_MIN ? pause : INTERVAL_MIN);
+    pause = pause < interval_min ? interval_min : pause > interval_max ? interval_max : pause;
+    loop->check_at = end + pause;
 }
 
 void loop__watchers_drop(loop_t *loop)
