@@ -8,12 +8,9 @@
 
 static bool shadowed;
 
-bool __real_coloop__context_shadow_stack(void);
-bool __wrap_coloop__context_shadow_stack(void);
-
-bool __wrap_coloop__context_shadow_stack(void)
+bool coloop__context_shadow_stack(void)
 {
-    return shadowed || __real_coloop__context_shadow_stack();
+    return shadowed || context_shadow_stack();
 }
 
 /* What is written to stderr meanwhile. */
