@@ -81,7 +81,7 @@ static void run_timers(long n)
 
 /* --- Readiness -------------------------------------------------------------------------------- */
 
-static ev_io ios[BENCH_PAIRS];
+static ev_io ios[BENCH_PAIRS_MAX];
 
 static void on_pair(struct ev_loop *l, ev_io *io, int events)
 {
@@ -90,12 +90,11 @@ static void on_pair(struct ev_loop *l, ev_io *io, int events)
         ev_break(l, EVBREAK_ALL);
 }
 
-static void run_pairs(long unused)
+static void run_pairs(long n)
 {
-    (void)unused;
-    bench_pairs_open();
+    bench_pairs_open(n);
     open_loop();
-    for (int i = 0; i < BENCH_PAIRS; i++) {
+    for (long i = 0; i < n; i++) {
         ev_io_init(&ios[i], on_pair, bench_readers[i], EV_READ);
         ev_io_start(loop, &ios[i]);
     }
@@ -254,7 +253,7 @@ int main(int argc, char **argv)
     static const struct bench_work works[] = {
         {"ready", NULL, run_ready, BENCH_READY},
         {"timers", NULL, run_timers, BENCH_TIMERS},
-        {"pairs", NULL, run_pairs, {0}},
+        {"pairs", NULL, run_pairs, BENCH_PAIRS},
         {"post", NULL, run_post, {0}},
         {"echo", NULL, serve, {-1}},
     };

@@ -92,13 +92,12 @@ static void on_readable(evutil_socket_t fd, short what, void *number)
         event_base_loopbreak(base);
 }
 
-static void run_pairs(long unused)
+static void run_pairs(long n)
 {
-    static struct event events[BENCH_PAIRS];
-    (void)unused;
-    bench_pairs_open();
+    static struct event events[BENCH_PAIRS_MAX];
+    bench_pairs_open(n);
     open_base();
-    for (long i = 0; i < BENCH_PAIRS; i++) {
+    for (long i = 0; i < n; i++) {
         event_assign(&events[i], base, bench_readers[i], EV_READ | EV_PERSIST, on_readable,
                      (void *)(intptr_t)i);
         event_add(&events[i], NULL);
@@ -309,7 +308,7 @@ int main(int argc, char **argv)
     static const struct bench_work works[] = {
         {"ready", NULL, run_ready, BENCH_READY},
         {"timers", NULL, run_timers, BENCH_TIMERS},
-        {"pairs", NULL, run_pairs, {0}},
+        {"pairs", NULL, run_pairs, BENCH_PAIRS},
         {"post", NULL, run_post, {0}},
         {"echo", NULL, serve, {-1}},
         {"echo-buffered", "bufferevent", serve_buffered, {-1}},

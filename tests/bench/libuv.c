@@ -78,7 +78,7 @@ static void run_timers(long n)
 
 /* --- Readiness -------------------------------------------------------------------------------- */
 
-static uv_poll_t polls[BENCH_PAIRS];
+static uv_poll_t polls[BENCH_PAIRS_MAX];
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
@@ -88,12 +88,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         uv_stop(loop);
 }
 
-static void run_pairs(long unused)
+static void run_pairs(long n)
 {
-    (void)unused;
-    bench_pairs_open();
+    bench_pairs_open(n);
     open_loop();
-    for (int i = 0; i < BENCH_PAIRS; i++) {
+    for (long i = 0; i < n; i++) {
         uv_poll_init(loop, &polls[i], bench_readers[i]);
         uv_poll_start(&polls[i], UV_READABLE, on_readable);
     }
@@ -248,7 +247,7 @@ int main(int argc, char **argv)
 {
     static const struct bench_work works[] = {
         {"ready", NULL, run_ready, BENCH_READY},   {"timers", NULL, run_timers, BENCH_TIMERS},
-        {"pairs", NULL, run_pairs, {0}},           {"post", NULL, run_post, {0}},
+        {"pairs", NULL, run_pairs, BENCH_PAIRS},   {"post", NULL, run_post, {0}},
         {"echo", "try_write", serve_trying, {-1}}, {"echo-write", "write", serve, {-1}},
     };
     return bench_main(argc, argv, "libuv", works, sizeof works / sizeof *works);
