@@ -244,6 +244,49 @@ void bench_threads(void (*post)(void), void (*run)(void))
         pthread_join(threads[i], NULL);
 }
 
+struct call {
+    struct call *next;
+    void (*fn)(void *);
+    void *arg;
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct call *first, **last = &first;
+
+static void arrive(void *arrived)
+{
+    ++*(long *)arrived;
+}
+
+void bench_queue_push(void)
+{
+    static long arrived;
+    struct call *call = malloc(sizeof *call);
+    MUST(call != NULL);
+    *call = (struct call){NULL, arrive, &arrived};
+    pthread_mutex_lock(&mutex);
+    *last = call;
+    last = &call->next;
+    pthread_mutex_unlock(&mutex);
+}
+
+bool bench_queue_run(void)
+{
+    static long ran;
+    pthread_mutex_lock(&mutex);
+    struct call *call = first;
+    first = NULL;
+    last = &first;
+    pthread_mutex_unlock(&mutex);
+    for (struct call *next; call; call = next) {
+        next = call->next;
+        call->fn(call->arg);
+        free(call);
+        ran++;
+    }
+    return ran == (long)BENCH_THREADS * BENCH_POSTS;
+}
+
 /* --- Socketpairs ------------------------------------------------------------------------------ */
 
 int bench_readers[BENCH_PAIRS_MAX], bench_writers[BENCH_PAIRS_MAX];

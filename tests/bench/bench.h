@@ -108,6 +108,11 @@ void bench_timers(const struct bench_timers *ops, long n);
  * when all calls have arrived. */
 void bench_threads(void (*post)(void), void (*run)(void));
 
+/* For peers whose loops can only be woken: a queue of calls under a mutex. The push is made by the
+ * threads; the run calls what is there, and returns true once that was the last of all. */
+void bench_queue_push(void);
+bool bench_queue_run(void);
+
 /* --- Socketpairs ------------------------------------------------------------------------------ */
 
 /* When a reader's fd is readable, bench_hop(i) takes the byte and sends it on to

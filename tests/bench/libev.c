@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <ev.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -108,49 +107,19 @@ static void run_pairs(long n)
 /* --- Calls from other threads: an async watcher says that there are some, the queue is ours -----
  */
 
-struct call {
-    struct call *next;
-    void (*fn)(void *);
-    void *arg;
-};
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct call *first, **last = &first;
 static ev_async async;
-static long arrived;
-
-static void arrive(void *arg)
-{
-    (void)arg;
-    if (++arrived == (long)BENCH_THREADS * BENCH_POSTS)
-        ev_break(loop, EVBREAK_ALL);
-}
 
 static void post(void)
 {
-    struct call *call = malloc(sizeof *call);
-    MUST(call != NULL);
-    *call = (struct call){NULL, arrive, NULL};
-    pthread_mutex_lock(&mutex);
-    *last = call;
-    last = &call->next;
-    pthread_mutex_unlock(&mutex);
+    bench_queue_push();
     ev_async_send(loop, &async);
 }
 
 static void on_async(struct ev_loop *l, ev_async *watcher, int events)
 {
-    (void)l, (void)watcher, (void)events;
-    pthread_mutex_lock(&mutex);
-    struct call *call = first;
-    first = NULL;
-    last = &first;
-    pthread_mutex_unlock(&mutex);
-    for (struct call *next; call; call = next) {
-        next = call->next;
-        call->fn(call->arg);
-        free(call);
-    }
+    (void)watcher, (void)events;
+    if (bench_queue_run())
+        ev_break(l, EVBREAK_ALL);
 }
 
 static void run_post(long unused)

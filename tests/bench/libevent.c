@@ -8,7 +8,6 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/thread.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -112,49 +111,19 @@ static void run_pairs(long n)
 /* --- Calls from other threads: an active event says that there are some, the queue is ours ------
  */
 
-struct call {
-    struct call *next;
-    void (*fn)(void *);
-    void *arg;
-};
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct call *first, **last = &first;
 static struct event wake;
-static long arrived;
-
-static void arrive(void *arg)
-{
-    (void)arg;
-    if (++arrived == (long)BENCH_THREADS * BENCH_POSTS)
-        event_base_loopbreak(base);
-}
 
 static void post(void)
 {
-    struct call *call = malloc(sizeof *call);
-    MUST(call != NULL);
-    *call = (struct call){NULL, arrive, NULL};
-    pthread_mutex_lock(&mutex);
-    *last = call;
-    last = &call->next;
-    pthread_mutex_unlock(&mutex);
+    bench_queue_push();
     event_active(&wake, EV_TIMEOUT, 1);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what, (void)arg;
-    pthread_mutex_lock(&mutex);
-    struct call *call = first;
-    first = NULL;
-    last = &first;
-    pthread_mutex_unlock(&mutex);
-    for (struct call *next; call; call = next) {
-        next = call->next;
-        call->fn(call->arg);
-        free(call);
-    }
+    if (bench_queue_run())
+        event_base_loopbreak(base);
 }
 
 static void run_posts(void)

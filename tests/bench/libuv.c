@@ -1,7 +1,6 @@
 /* libuv.c: the works that libuv knows: callbacks, timers, readiness, calls from threads, echo. */
 #include "bench.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -106,49 +105,19 @@ static void run_pairs(long n)
 /* --- Calls from other threads: an async handle says that there are some, the queue is ours ------
  */
 
-struct call {
-    struct call *next;
-    void (*fn)(void *);
-    void *arg;
-};
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct call *first, **last = &first;
 static uv_async_t async;
-static long arrived;
-
-static void arrive(void *arg)
-{
-    (void)arg;
-    if (++arrived == (long)BENCH_THREADS * BENCH_POSTS)
-        uv_stop(loop);
-}
 
 static void post(void)
 {
-    struct call *call = malloc(sizeof *call);
-    MUST(call != NULL);
-    *call = (struct call){NULL, arrive, NULL};
-    pthread_mutex_lock(&mutex);
-    *last = call;
-    last = &call->next;
-    pthread_mutex_unlock(&mutex);
+    bench_queue_push();
     uv_async_send(&async);
 }
 
 static void on_async(uv_async_t *handle)
 {
     (void)handle;
-    pthread_mutex_lock(&mutex);
-    struct call *call = first;
-    first = NULL;
-    last = &first;
-    pthread_mutex_unlock(&mutex);
-    for (struct call *next; call; call = next) {
-        next = call->next;
-        call->fn(call->arg);
-        free(call);
-    }
+    if (bench_queue_run())
+        uv_stop(loop);
 }
 
 static void run_posts(void)

@@ -33,7 +33,7 @@ install_peers() {
 
 build() {
     mkdir -p $out
-    { cmake -S . -B $out -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCOLOOP_TESTS=OFF &&
+    { cmake -S . -B $out -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCOLOOP_TESTS=OFF -DCOLOOP_PEERS=ON &&
         cmake --build $out -j "$(nproc)"; } >$out/build.log 2>&1 || { cat $out/build.log >&2; exit 1; }
     if command -v go >/dev/null; then
         go build -o $bin/go $here/go.go >>$out/build.log 2>&1 || say "go.go: see $out/build.log"
