@@ -122,6 +122,8 @@ static void force_all(loop_t *loop)
             break;
         if (task->state == CO__PARKED)
             force(task);
+        else
+            co__lift_shields(task); /* woken by the end of one before it */
     }
 }
 
