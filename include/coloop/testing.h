@@ -80,23 +80,26 @@ typedef struct co_test_model {
     int (*init)(void *arg);                            /* as setup in a scenario */
     void (*step)(void *arg, co_test_random_t *random); /* one operation, in a coroutine, beside
                                                           others: it may suspend */
-    const char *(*check)(void *arg); /* outside any step: NULL, or where object and model differ */
+    const char *(*check)(void *arg); /* in a coroutine, while no step is under way: NULL, or where
+                                        object and model differ */
     void (*fini)(void *arg);         /* as teardown in a scenario */
     void *arg;
-    size_t tasks;    /* that make steps at a time; 0 = 4, at most 64 */
-    uint64_t steps;  /* in a run; 0 = 10,000 */
-    int64_t seconds; /* of real time, for which runs are made, each with the next seed; 0 = one run
-                      */
+    bool calm;                      /* steps are in no scope: the model interrupts them itself */
+    size_t tasks;                   /* that make steps at a time; 0 = 4, at most 64 */
+    uint64_t steps;                 /* in a run; 0 = 10,000 */
+    size_t runs;                    /* at least, each with the next seed; 0 = 1 */
+    int64_t seconds;                /* of real time, for which further runs are made */
     coloop_allocator_fn *allocator; /* as in a scenario */
     void *allocator_arg;
 } co_test_model_t;
 
 /* Makes random steps in a loop with virtual time, by several tasks in turns, until the first
  * failure. Each step is in a scope which by chance is cancelled, or expires within 20 ms, so that
- * none waits for ever. Every few steps all come to an end, and the model is checked. Seed 0 is one
- * taken from the clock, which is written to stderr. The seed of a run that failed is in the report;
- * COLOOP_TEST_SEED in the environment replays it, and COLOOP_TEST_SECONDS overrides `seconds`. The
- * report's points are steps. */
+ * none waits for ever. A model that has to know when exactly that happens, to predict what each
+ * call returns, asks for `calm` and gives its steps scopes of its own. Every few steps all come to
+ * an end, and the model is checked. Seed 0 is one taken from the clock, which is written to stderr.
+ * The seed of a run that failed is in the report; COLOOP_TEST_SEED in the environment replays it,
+ * and nothing else, and COLOOP_TEST_SECONDS overrides `seconds`. The report's points are steps. */
 COLOOP_API int co_test_random(const co_test_model_t *model, uint64_t seed,
                               co_test_report_t *report);
 

@@ -37,15 +37,19 @@ static int64_t choose_deadline(co_test_random_t *random)
     return co_test_below(random, 4) ? 1 + (int64_t)co_test_below(random, 20) : 0;
 }
 
-/* A scope that is not entered takes no harm from being cancelled. */
-static void take_step(struct game *game, co_scope_t *scope)
+static void step(struct game *game)
 {
-    const co_test_model_t *model = game->model;
+    game->done++;
+    game->model->step(game->model->arg, &game->random);
+}
+
+/* A scope that is not entered takes no harm from being cancelled. */
+static void step_in_scope(struct game *game, co_scope_t *scope)
+{
     co_scope_enter(scope, choose_deadline(&game->random));
     if (co_test_below(&game->random, 8) == 0)
         co_scope_cancel(&game->scopes[co_test_below(&game->random, game->tasks)]);
-    game->done++;
-    model->step(model->arg, &game->random);
+    step(game);
     co_scope_leave(scope);
 }
 
@@ -54,7 +58,10 @@ static int play(void *arg)
     struct game *game = arg;
     co_scope_t *scope = &game->scopes[game->started++];
     for (int i = 0; i < STEPS_A_ROUND; i++) {
-        take_step(game, scope);
+        if (game->model->calm)
+            step(game);
+        else
+            step_in_scope(game, scope);
         if (co_test_below(&game->random, 2))
             co_sleep((int64_t)co_test_below(&game->random, 3));
     }
@@ -147,9 +154,10 @@ static void play_for(struct game *game, struct ledger *ledger, uint64_t seed,
 {
     uint64_t seconds = from_environment("COLOOP_TEST_SECONDS", (uint64_t)game->model->seconds);
     int64_t end = clock_real_now() + (int64_t)seconds * NS_PER_S;
+    size_t runs = from_environment("COLOOP_TEST_SEED", 0) ? 1 : game->model->runs;
     do
         play_game(game, ledger, seed++, report);
-    while (!report->failures && clock_real_now() < end);
+    while (!report->failures && (report->runs < runs || clock_real_now() < end));
 }
 
 int co_test_random(const co_test_model_t *model, uint64_t seed, co_test_report_t *report)

@@ -33,12 +33,10 @@ static inline struct sync_waiter *sync_first(struct co__waiters *waiters)
     return link ? container_of(link, struct sync_waiter, link) : NULL;
 }
 
-/* The loop is being closed by force, where even shielded calls fail: a task's clean-up may give
- * back a lock that it did not get. */
-static inline bool sync_is_forced(const co_task_t *task)
-{
-    return task && task->scheduler->forcing;
-}
+/* Somebody unlocks what another task owns, or nobody: aborts with a line that names both. Not while
+ * the loop is closed by force, where even shielded calls fail and a task's clean-up may give back a
+ * lock that it did not get. */
+void sync__unlock_by_stranger(const char *call, const co_task_t *owner);
 
 /* Parks the running task, whose reason is noted, at the end of the line until it is woken by
  * sync__wake: 0 with waiter->wait.value; or the code of its interruption. */

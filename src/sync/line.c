@@ -27,3 +27,14 @@ void sync__wake_all(struct co__waiters *waiters, int value)
     for (struct sync_waiter *waiter; (waiter = sync_first(waiters));)
         sync__wake(waiter, value);
 }
+
+void sync__unlock_by_stranger(const char *call, const co_task_t *owner)
+{
+    const co_task_t *self = co__current;
+    if (self && self->scheduler->forcing)
+        return;
+    const char *quote = owner ? "'" : "";
+    loop__abort("%s by %s%s%s: it is owned by %s%s%s", call, self ? "'" : "",
+                self ? self->name : "no task", self ? "'" : "", quote,
+                owner ? owner->name : "nobody", quote);
+}

@@ -49,21 +49,12 @@ int co_mutex_trylock(co_mutex_t *mutex)
     return 0;
 }
 
-static __attribute__((cold, noinline)) void unlock_by_stranger(const co_mutex_t *mutex)
-{
-    if (sync_is_forced(co__current))
-        return;
-    loop__abort("co_mutex_unlock by '%s': the mutex is owned by %s%s%s",
-                co__current ? co__current->name : "no task", mutex->owner ? "'" : "nobody",
-                mutex->owner ? mutex->owner->name : "", mutex->owner ? "'" : "");
-}
-
 /* The reference that is given back is not the last one, as the loop has one while the task runs. */
 void co_mutex_unlock(co_mutex_t *mutex)
 {
     co_task_t *self = co__current;
     if (!self || mutex->owner != self) {
-        unlock_by_stranger(mutex);
+        sync__unlock_by_stranger("co_mutex_unlock", mutex->owner);
         return;
     }
     self->references--;

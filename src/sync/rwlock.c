@@ -64,11 +64,8 @@ int co_rwlock_wrlock_here(co_rwlock_t *lock, const char *where)
 void co_rwlock_unlock(co_rwlock_t *lock)
 {
     if (lock->writer ? lock->writer != co__current : !lock->readers) {
-        if (sync_is_forced(co__current))
-            return;
-        loop__abort("co_rwlock_unlock by '%s': the lock is held by %s",
-                    co__current ? co__current->name : "no task",
-                    lock->writer ? lock->writer->name : "nobody");
+        sync__unlock_by_stranger("co_rwlock_unlock", lock->writer);
+        return;
     }
     co_task_t *writer = lock->writer;
     if (writer)
