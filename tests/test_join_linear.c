@@ -168,6 +168,7 @@ static double time_of(void (*wait)(struct crowd *), size_t n)
 
 static void expect_linear(void (*wait)(struct crowd *))
 {
+    SKIP_IF(under_tsan(), "ThreadSanitizer follows 8128 stacks and no more");
     if (under_valgrind()) { /* whose own book-keeping of stacks is not linear */
         time_of(wait, FEW);
         return;
