@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the library in one variant below build/ and runs its tests; installs what is missing (Debian).
-#   sh tests/run.sh [FLAG...] [--filter REGEX]    one variant; no flag: gcc. The flags stand below
+#   sh tests/run.sh [FLAG...] [--filter REGEX]    one variant; without a flag that of gcc
 #   sh tests/run.sh --all [--filter REGEX]        these variants one after the other, and a table of them
 variants='
 --gcc
@@ -10,6 +10,8 @@ variants='
 --ucontext
 --ucontext --asan
 --poll
+--kqueue
+--old-kqueue
 --valgrind
 --tsan
 --tsan --clang
@@ -19,12 +21,15 @@ variants='
 --o0
 --o3
 --static-pie
+--macos
 --i386
 --musl --static
 --musl --shared
 --aarch64
+--aarch64 --clang
 --aarch64 --ucontext
 --riscv64
+--riscv64 --ucontext
 '
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -47,6 +52,9 @@ flag() {
             export COLOOP_SELECTOR=poll # looked at when a loop is made; the build is the same
             skip=foreign_poll           # such a loop has no fd to hand out
             checks='' ;;
+        --kqueue) configure -DCOLOOP_SELECTOR=kqueue; checks='' ;; # the tests' own
+        --old-kqueue) configure -DCOLOOP_SELECTOR=kqueue -DCOLOOP_KQUEUE_OLD=ON; checks='' ;;
+        --macos) exec sh tests/run_macos.sh ;;
         --valgrind)
             configure -DCOLOOP_VALGRIND=ON
             want valgrind:valgrind 'valgrind true:libc6-dbg' ;; # it needs libc's symbols
@@ -66,7 +74,9 @@ flag() {
         --riscv64)
             emulated riscv64 riscv64
             cflags=-funwind-tables ;; # the default elsewhere
-        *) sed -n '2,4s/^# *//p' "$0" >&2; exit 2 ;;
+        *)
+            sed -n '2,4s/^# *//p; /^flag()/,/^}/s/^ \{8\}\(--[a-z0-9]*\)).*/    \1/p' "$0" >&2
+            exit 2 ;;
     esac
 }
 
@@ -135,7 +145,7 @@ run_variant() {
     if [ -n "$target" ]; then
         [ $cc = clang ] && configure "-DCMAKE_C_COMPILER_TARGET=$target" || cc=$target-gcc
     fi
-    configure -DCMAKE_C_COMPILER=$cc "-DCMAKE_C_FLAGS=$cflags" "-DCMAKE_EXE_LINKER_FLAGS=$ldflags"
+    configure "-DCMAKE_C_COMPILER=$cc" "-DCMAKE_C_FLAGS=$cflags" "-DCMAKE_EXE_LINKER_FLAGS=$ldflags"
     export CXX=$cxx
 
     set -f
@@ -180,6 +190,8 @@ run_all() {
         failed=${counts% *} tests=${counts#* }
         if [ -n "$counts" ]; then
             printf '%-24s %6d %6d %6d %8d\n' "$flags" "$tests" $((tests - failed)) "$failed" $seconds
+        elif [ "$status" = 0 ]; then
+            printf '%-24s %20s %8d\n' "$flags" 'not to be run' $seconds
         else
             printf '%-24s %20s %8d\n' "$flags" 'did not run' $seconds
         fi >>$table
