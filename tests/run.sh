@@ -108,6 +108,7 @@ ported() {
 
 i386() {
     ported
+    need gcc:gcc # its version is part of a package's name
     # The package gcc-multilib, which brings <asm>, conflicts with the compilers for other machines.
     cflags="-m32 -idirafter /usr/include/$(uname -m)-linux-gnu"
     want "test -e \"\$(gcc -print-file-name=32/libgcc.a)\":gcc-$(gcc -dumpversion)-multilib"
@@ -153,15 +154,18 @@ run_variant() {
     # shellcheck disable=SC2086
     set -- $wants
     unset IFS
+    set +f
     need "$@"
     [ -z "$cmocka" ] || need_cmocka "$cmocka"
 
     echo "Building $build"
     mkdir -p "$build"
+    set -f
     IFS=$newline
     # shellcheck disable=SC2086
     set -- $options
     unset IFS
+    set +f
     { cmake -S . -B "$build" "$@" && cmake --build "$build" -j "$(nproc)"; } >"$build/build.log" 2>&1 ||
         { cat "$build/build.log"; return 1; }
     # shellcheck disable=SC2086
