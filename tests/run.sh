@@ -10,6 +10,8 @@ variants='
 --ucontext
 --ucontext --asan
 --poll
+--kqueue
+--old-kqueue
 --valgrind
 --tsan
 --tsan --clang
@@ -19,6 +21,7 @@ variants='
 --o0
 --o3
 --static-pie
+--macos
 --i386
 --musl --static
 --musl --shared
@@ -49,6 +52,9 @@ flag() {
             export COLOOP_SELECTOR=poll # looked at when a loop is made; the build is the same
             skip=foreign_poll           # such a loop has no fd to hand out
             checks='' ;;
+        --kqueue) configure -DCOLOOP_SELECTOR=kqueue; checks='' ;; # the tests' own
+        --old-kqueue) configure -DCOLOOP_SELECTOR=kqueue -DCOLOOP_KQUEUE_OLD=ON; checks='' ;;
+        --macos) exec sh tests/run_macos.sh ;;
         --valgrind)
             configure -DCOLOOP_VALGRIND=ON
             want valgrind:valgrind 'valgrind true:libc6-dbg' ;; # it needs libc's symbols
@@ -184,6 +190,8 @@ run_all() {
         failed=${counts% *} tests=${counts#* }
         if [ -n "$counts" ]; then
             printf '%-24s %6d %6d %6d %8d\n' "$flags" "$tests" $((tests - failed)) "$failed" $seconds
+        elif [ "$status" = 0 ]; then
+            printf '%-24s %20s %8d\n' "$flags" 'not to be run' $seconds
         else
             printf '%-24s %20s %8d\n' "$flags" 'did not run' $seconds
         fi >>$table

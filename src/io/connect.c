@@ -1,5 +1,6 @@
 /* connect.c: co_accept and co_connect. */
 #include "io/core.h"
+#include "io/sigpipe.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -33,6 +34,7 @@ static int accept_now(int fd, struct sockaddr *address, socklen_t *length)
         return -errno;
     fcntl(accepted, F_SETFL, O_NONBLOCK);
     fcntl(accepted, F_SETFD, FD_CLOEXEC);
+    sigpipe_never(accepted);
     return accepted;
 }
 
