@@ -185,25 +185,25 @@ void bench_timers(const struct bench_timers *ops, long n)
 {
     int64_t start = bench_now();
     for (long i = 0; i < n; i++)
-        ops->set(i, bench_random(BENCH_SPAN_MS));
+        ops->set(i, bench_random(BENCH_SPAN_NS));
     bench_each("insert", bench_now() - start, n);
 
     start = bench_now();
     for (long i = 0; i < BENCH_CHURN; i++) {
         long which = bench_random((uint32_t)n);
         ops->cancel(which);
-        ops->set(which, bench_random(BENCH_SPAN_MS));
+        ops->set(which, bench_random(BENCH_SPAN_NS));
     }
     bench_each("churn", bench_now() - start, BENCH_CHURN);
 
     start = bench_now();
     for (long i = 0; i < BENCH_CHURN; i++) {
-        ops->set(n, BENCH_FAR_MS);
+        ops->set(n, BENCH_FAR_NS);
         ops->cancel(n);
     }
     bench_each("far", bench_now() - start, BENCH_CHURN);
 
-    wait_until(bench_now() + (BENCH_SPAN_MS + 20) * INT64_C(1000000));
+    wait_until(bench_now() + BENCH_SPAN_NS + 20000000);
     start = bench_now();
     ops->run();
     bench_each("expire", bench_now() - start, n);

@@ -78,9 +78,9 @@ double bench_memory(const char *name);
     {                                                                                              \
         1000, 1000000                                                                              \
     }
-#define BENCH_CHURN 1000000 /* timers moved; and set and cancelled */
-#define BENCH_SPAN_MS 200   /* the deadlines are up to that far away */
-#define BENCH_FAR_MS 3600000
+#define BENCH_CHURN 1000000     /* timers moved; and set and cancelled */
+#define BENCH_SPAN_NS 200000000 /* the deadlines are up to that far away */
+#define BENCH_FAR_NS INT64_C(3600000000000)
 #define BENCH_PAIRS                                                                                \
     {                                                                                              \
         1000, 9000                                                                                 \
@@ -95,7 +95,7 @@ double bench_memory(const char *name);
 /* --- Timers: the phases, the same for each contender ------------------------------------------ */
 
 struct bench_timers {
-    void (*set)(long i, int64_t ms); /* the i-th, which is not set */
+    void (*set)(long i, int64_t ns); /* the i-th, which is not set; some know only milliseconds */
     void (*cancel)(long i);
     void (*run)(void); /* until all have expired */
     long *expired;     /* counted by the callbacks */

@@ -60,15 +60,15 @@ static void expire(void *arg)
 }
 
 /* From the time at which the pass began, as in the peers. */
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    loop_call_at(loop, loop_time(loop) + ms * 1000000, expire, NULL, &timers[i]);
+    loop_call_at(loop, loop_time(loop) + ns, expire, NULL, &timers[i]);
 }
 
 /* From now, which costs a look at the clock. */
-static void set_timer_later(long i, int64_t ms)
+static void set_timer_later(long i, int64_t ns)
 {
-    loop_call_later(loop, ms, expire, NULL, &timers[i]);
+    loop_call_later(loop, ns / 1000000, expire, NULL, &timers[i]);
 }
 
 static void cancel_timer(long i)
@@ -81,7 +81,7 @@ static void run_timers(void)
     MUST(loop_run(loop) == 0);
 }
 
-static void time_timers(void (*set)(long i, int64_t ms), long n)
+static void time_timers(void (*set)(long i, int64_t ns), long n)
 {
     struct bench_timers ops = {set, cancel_timer, run_timers, &expired};
     timers = bench_alloc((size_t)n + 1, sizeof *timers);

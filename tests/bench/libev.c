@@ -52,9 +52,9 @@ static void on_timer(struct ev_loop *l, ev_timer *timer, int events)
     expired++;
 }
 
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    ev_timer_set(&timers[i], (double)ms / 1e3, 0.);
+    ev_timer_set(&timers[i], (double)ns / 1e9, 0.);
     ev_timer_start(loop, &timers[i]);
 }
 

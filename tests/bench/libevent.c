@@ -56,9 +56,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     expired++;
 }
 
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    struct timeval after = {ms / 1000, ms % 1000 * 1000};
+    struct timeval after = {ns / 1000000000, ns % 1000000000 / 1000};
     event_add(&timers[i], &after);
 }
 

@@ -49,9 +49,9 @@ static void on_timer(uv_timer_t *timer)
     expired++;
 }
 
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    uv_timer_start(&timers[i], on_timer, (uint64_t)ms, 0);
+    uv_timer_start(&timers[i], on_timer, (uint64_t)(ns / 1000000), 0);
 }
 
 static void cancel_timer(long i)

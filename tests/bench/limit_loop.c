@@ -101,9 +101,9 @@ static void down(size_t i, struct entry entry)
     place(i, entry);
 }
 
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    up(count++, (struct entry){loop_now + ms * 1000000, &timers[i]});
+    up(count++, (struct entry){loop_now + ns, &timers[i]});
 }
 
 static void take_out(size_t i)
