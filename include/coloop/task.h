@@ -109,7 +109,7 @@ COLOOP_API uint64_t co_task_id(const co_task_t *task);
 
 /* Task-local values: each task has its own value of every key, NULL at first. A new task starts
  * with the values its parent, the task that spawns it, has at that moment; what either of them sets
- * later is its own. A task spawned outside a coroutine has none.
+ * later is its own. A task spawned outside a coroutine, or into another loop, has none.
  *
  *     static co_local_t request = {free};
  *     rc = co_local_set(&request, strdup(id));        in this task, and all that it spawns from now

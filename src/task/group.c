@@ -124,8 +124,10 @@ int co_group_wait_here(co_group_t *group, const char *where)
     co_task_t *self = co__current;
     if (!self)
         return -EPERM;
-    if (self->group == group)
+    if (self->group == group) {
+        co__spend(self);
         return -EDEADLK;
+    }
     int rc = self->interrupt;
     while (rc == 0 && group->count) /* a child may have come since we were woken */
         rc = park_for(self, group, where);
@@ -134,7 +136,8 @@ int co_group_wait_here(co_group_t *group, const char *where)
         wait_shielded(self, group, where);
     }
     int result = take(self, group);
-    (void)co__check(self); /* it may end the task by force, and so comes when no child is left */
+    if (co__check(self) == 0) /* it may end the task by force, and so comes when no child is left */
+        co__spend(self);
     return result ? result : rc;
 }
 

@@ -148,6 +148,11 @@ static bool idle(loop_t *loop)
     return trim.more;
 }
 
+static void settle(loop_t *loop)
+{
+    co__report_held(loop->client_data);
+}
+
 static void free_pool(struct stack_pool *pool, void *arg)
 {
     (void)arg;
@@ -157,6 +162,7 @@ static void free_pool(struct stack_pool *pool, void *arg)
 static void free_scheduler(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
+    co__report_held(scheduler); /* in a forked child, where nothing has ended */
     co__drop_held(scheduler);
     co__each_pool(scheduler, free_pool, NULL);
     for (struct size_pool *p = scheduler->size_pools, *next; p; p = next) {
@@ -177,5 +183,6 @@ const struct loop_client co__client = {
     .force_all = force_all,
     .drop = co__drop_item,
     .idle = idle,
+    .settle = settle,
     .free = free_scheduler,
 };
