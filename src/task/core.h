@@ -152,7 +152,7 @@ struct scheduler {
     int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
-    co_task_t *finished; /* gave way for the last time, to be reaped by the loop's stack */
+    co_task_t *finished; /* gave way for the last time; its memory is given back by who runs next */
     struct list tasks;   /* that are not done, in the order of spawning */
     struct list held;    /* that are done, and have handles */
     struct stack_pool pool;
@@ -258,6 +258,8 @@ void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
 struct co__locals *co__locals_share(struct co__locals *locals);
 /* Takes the task's table away. Values that nobody has any more are destroyed. */
 void co__locals_drop(co_task_t *task);
+/* The same, but destroys none: in a forked child, where they are the parent's. */
+void co__locals_forget(co_task_t *task);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 

@@ -62,6 +62,18 @@ void co__locals_drop(co_task_t *task)
     release(locals);
 }
 
+void co__locals_forget(co_task_t *task)
+{
+    struct co__locals *locals = task->locals;
+    task->locals = NULL;
+    if (!locals || --locals->references)
+        return;
+    for (size_t i = 0; i < locals->count; i++)
+        if (--locals->values[i]->references == 0)
+            coloop__free(locals->values[i]);
+    coloop__free(locals);
+}
+
 void *co_local_get(const co_local_t *key)
 {
     const struct value *value = co__current ? find(co__current->locals, key) : NULL;

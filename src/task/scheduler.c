@@ -159,10 +159,21 @@ static void free_pool(struct stack_pool *pool, void *arg)
     coloop__stack_pool_free(pool);
 }
 
+/* In a forked child tasks may be left, which go on in the parent. */
+static void forget_parents_tasks(struct scheduler *scheduler)
+{
+    list_for_each (link, &scheduler->tasks) {
+        co_task_t *task = container_of(link, co_task_t, link);
+        co__error_release(task->error);
+        co__locals_forget(task);
+    }
+}
+
 static void free_scheduler(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
-    co__report_held(scheduler); /* in a forked child, where nothing has ended */
+    forget_parents_tasks(scheduler);
+    co__report_held(scheduler);
     co__drop_held(scheduler);
     co__each_pool(scheduler, free_pool, NULL);
     for (struct size_pool *p = scheduler->size_pools, *next; p; p = next) {
