@@ -12,6 +12,15 @@
 #include <unwind.h>
 
 #define HIDE(x) __asm__ volatile("" : "+r"(x)) /* the compiler does not know the value any more */
+#if defined(__x86_64__)
+#define HIDE_FLOAT(x) __asm__ volatile("" : "+x"(x))
+#elif defined(__aarch64__)
+#define HIDE_FLOAT(x) __asm__ volatile("" : "+w"(x))
+#elif defined(__riscv)
+#define HIDE_FLOAT(x) __asm__ volatile("" : "+f"(x))
+#else
+#define HIDE_FLOAT(x) __asm__ volatile("" : "+m"(x))
+#endif
 
 /* --- Contexts directly ------------------------------------------------------------------------ */
 
@@ -183,9 +192,32 @@ static __attribute__((noinline)) int keep_many_values(unsigned seed, int depth)
     return 0;
 }
 
+/* Some machines keep up to twelve of these in registers over calls. */
+static __attribute__((noinline)) int keep_many_floats(double seed)
+{
+    double v[14], sum = 0;
+    for (int i = 0; i < 14; i++)
+        v[i] = seed + i;
+    double a = v[0], b = v[1], c = v[2], d = v[3], e = v[4], f = v[5], g = v[6];
+    double h = v[7], i = v[8], j = v[9], k = v[10], l = v[11], m = v[12], n = v[13];
+    for (int round = 0; round < 4; round++) {
+        HIDE_FLOAT(a); HIDE_FLOAT(b); HIDE_FLOAT(c); HIDE_FLOAT(d); HIDE_FLOAT(e); HIDE_FLOAT(f);
+        HIDE_FLOAT(g); HIDE_FLOAT(h); HIDE_FLOAT(i); HIDE_FLOAT(j); HIDE_FLOAT(k); HIDE_FLOAT(l);
+        HIDE_FLOAT(m); HIDE_FLOAT(n);
+        CHECK_INT(co_yield_now(), 0);
+        CHECK(a == seed && b == seed + 1 && c == seed + 2 && d == seed + 3 && e == seed + 4);
+        CHECK(f == seed + 5 && g == seed + 6 && h == seed + 7 && i == seed + 8 && j == seed + 9);
+        CHECK(k == seed + 10 && l == seed + 11 && m == seed + 12 && n == seed + 13);
+        sum += a + n;
+    }
+    CHECK(sum == 4 * (2 * seed + 13));
+    return 0;
+}
+
 static int keep_values(void *arg)
 {
-    return keep_many_values((unsigned)(uintptr_t)arg, 3);
+    int rc = keep_many_floats((double)(uintptr_t)arg);
+    return rc < 0 ? rc : keep_many_values((unsigned)(uintptr_t)arg, 3);
 }
 
 static int keep_values_in_many_tasks(void *arg)

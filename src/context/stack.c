@@ -45,7 +45,6 @@ enum {
     STAGGER_LINES = 16,
     LINE = 64,
     TRIM_BATCH = 256,
-    NEEDS_BIRTH = 1,
 };
 
 struct stack_slab {
@@ -260,7 +259,7 @@ static char *slot_high(const struct stack_pool *pool, const struct stack *stack)
 
 static struct stack *idle_stack(const struct stack_pool *pool, size_t i)
 {
-    return (struct stack *)(pool->idle[i] & ~(uintptr_t)NEEDS_BIRTH);
+    return (struct stack *)(pool->idle[i] & ~(uintptr_t)STACK_NEEDS_BIRTH);
 }
 
 static inline size_t least(size_t a, size_t b)
@@ -284,7 +283,7 @@ struct stack *coloop__stack_get(struct stack_pool *pool)
         pool->low_water = i;
         pool->released = least(pool->released, i); /* which is never above low_water */
     }
-    if (pool->idle[i] & NEEDS_BIRTH)
+    if (pool->idle[i] & STACK_NEEDS_BIRTH)
         return rebirth(pool, i);
     return (struct stack *)pool->idle[i];
 }
@@ -295,7 +294,7 @@ void coloop__stack_put(struct stack *stack, bool unwound)
     sanitizer_stack_idle(stack->low, (size_t)((char *)stack - stack->low));
     if (unwound)
         sanitizer_stack_gone(&stack->context.fiber);
-    pool->idle[pool->idle_count++] = (uintptr_t)stack | (unwound ? NEEDS_BIRTH : 0);
+    pool->idle[pool->idle_count++] = (uintptr_t)stack | (unwound ? STACK_NEEDS_BIRTH : 0);
 }
 
 static void trim_large(struct stack_pool *pool)
@@ -315,9 +314,9 @@ static void release_unneeded(struct stack_pool *pool, int64_t now)
     size_t end = least(pool->low_water, pool->released + TRIM_BATCH);
     for (; pool->released < end; pool->released++) {
         struct stack *stack = idle_stack(pool, pool->released);
-        if (!(pool->idle[pool->released] & NEEDS_BIRTH))
+        if (!(pool->idle[pool->released] & STACK_NEEDS_BIRTH))
             sanitizer_stack_gone(&stack->context.fiber);
-        pool->idle[pool->released] |= NEEDS_BIRTH;
+        pool->idle[pool->released] |= STACK_NEEDS_BIRTH;
         madvise(stack->low, pool->size, MADV_DONTNEED);
     }
     if (pool->released >= pool->low_water) {
@@ -349,7 +348,7 @@ void coloop__stack_pool_free(struct stack_pool *pool)
 {
 #if CONTEXT_ASAN || CONTEXT_TSAN
     for (size_t i = 0; i < pool->idle_count; i++)
-        if (!(pool->idle[i] & NEEDS_BIRTH))
+        if (!(pool->idle[i] & STACK_NEEDS_BIRTH))
             sanitizer_stack_gone(&idle_stack(pool, i)->context.fiber);
 #endif
     atomic_fetch_sub(&protected_guards, pool->protected);

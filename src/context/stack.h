@@ -27,7 +27,7 @@ struct stack_pool {
     void (*entry)(struct stack *); /* runs on every new stack, and never returns */
 
     struct stack_slab *slabs; /* newest first */
-    uintptr_t *idle;          /* stacks not in use, last in first out; bit 0: needs a birth */
+    uintptr_t *idle; /* stacks not in use, last in first out; or'ed with STACK_NEEDS_BIRTH */
     size_t idle_count, idle_capacity;
     size_t trimmed;   /* idle[0..trimmed) hold no more than what is worth keeping */
     size_t released;  /* idle[0..released) hold no memory at all */
@@ -38,6 +38,8 @@ struct stack_pool {
     size_t protected; /* of these, with a guard that splits a mapping */
 };
 
+enum { STACK_NEEDS_BIRTH = 1 }; /* in pool->idle, beside the address */
+
 enum stack_guard { STACK_GUARD_UNKNOWN, STACK_GUARD_ADVICE, STACK_GUARD_PROTECT, STACK_GUARD_NONE };
 
 /* Bytes as asked for, as a usable size: whole pages, not less than a stack needs; 0 if too large.
@@ -47,6 +49,17 @@ size_t coloop__stack_round_size(size_t size);
 /* A stack, its context born and waiting; or NULL when out of memory. The last one put back comes
  * first, and unless it is `fresh`, its header beyond struct stack is as it was then. */
 struct stack *coloop__stack_get(struct stack_pool *pool);
+
+/* The same if it is at hand without further ado, or NULL. */
+static inline struct stack *stack_get_quickly(struct stack_pool *pool)
+{
+    size_t i = pool->idle_count - 1;
+    if (pool->idle_count == 0 || i < pool->trimmed || i < pool->low_water ||
+        pool->idle[i] & STACK_NEEDS_BIRTH)
+        return NULL;
+    pool->idle_count = i;
+    return (struct stack *)pool->idle[i];
+}
 
 /* Gives a stack back. Its context must be suspended in pool->entry, ready for the next coroutine;
  * or else `unwound` says that frames were abandoned on it, so that it is born anew. Cannot fail. */

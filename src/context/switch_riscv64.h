@@ -70,6 +70,16 @@ static inline __attribute__((always_inline)) char *context_sp(void)
     return sp;
 }
 
+/* See switch_x86_64.h. A program that was not compiled for it gets none. */
+static inline bool context_shadow_stack(void)
+{
+    uintptr_t pointer = 0;
+#ifdef __riscv_zicfiss
+    __asm__ volatile("ssrdp %0" : "=r"(pointer));
+#endif
+    return pointer != 0;
+}
+
 #define CONTEXT_OUTERMOST() __asm__ volatile(".cfi_undefined ra")
 
 #endif

@@ -102,9 +102,10 @@ static inline co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, 
         errno = error;
         return NULL;
     }
-    co_task_t *task = (co_task_t *)co__stack(scheduler, options ? options->stack_size : 0);
-    if (!task)
+    struct stack *stack = options ? NULL : stack_get_quickly(&scheduler->pool);
+    if (!stack && !(stack = co__stack(scheduler, options ? options->stack_size : 0)))
         return NULL;
+    co_task_t *task = (co_task_t *)stack;
     if (task->stack.fresh)
         make(task, scheduler);
     init(task, fn, arg);
