@@ -2,6 +2,8 @@
  * once. */
 #include "support.h"
 
+#include <sys/wait.h>
+
 static int destroyed;
 
 static void destroy(void *value)
@@ -336,6 +338,31 @@ static void test_a_destructor_runs_outside_coroutines(void **state)
     assert_int_equal(destroyed, 3);
 }
 
+static int fail_and_wait(void *arg)
+{
+    CHECK_INT(co_local_set(&owned, arg), 0);
+    co_fail(-EIO, "noted");
+    return co_sleep(-1);
+}
+
+static void test_a_forked_child_frees_the_parents_records_and_destroys_no_value(void **state)
+{
+    (void)state;
+    int status;
+    loop_t *loop = open_loop();
+    co_task_release(loop_spawn(loop, fail_and_wait, &values[1]));
+    assert_int_equal(loop_run_once(loop, 0), 1);
+    pid_t child = fork();
+    if (child == 0) {
+        loop_close(loop);
+        _exit(blocks() || destroyed);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(close_loop(loop), 1);
+    assert_int_equal(destroyed, 1);
+}
+
 /* --- Out of memory ---------------------------------------------------------------------------- */
 
 static int set_without_memory(void *arg)
@@ -395,6 +422,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_throw_ends_them_too, setup),
         cmocka_unit_test_setup(test_closing_the_loop_ends_them, setup),
         cmocka_unit_test_setup(test_a_held_handle_holds_no_values, setup),
+        cmocka_unit_test_setup(test_a_forked_child_frees_the_parents_records_and_destroys_no_value,
+                               setup),
         cmocka_unit_test_setup(test_a_destructor_runs_outside_coroutines, setup),
         cmocka_unit_test_setup(test_without_memory_nothing_changes, setup),
         cmocka_unit_test_setup(test_inheriting_allocates_nothing, setup),

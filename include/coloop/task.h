@@ -148,8 +148,10 @@ COLOOP_API void co_task_release(co_task_t *task);
  * which are waited for, and is returned; 0 if none failed. A NULL among the tasks is a failure with
  * -ENOMEM. When the caller is cancelled or out of time, so are all tasks, and the caller's code is
  * returned; and likewise -ENOMEM, when no memory is left for a deadline of its own. -EDEADLK: the
- * caller is among them; -EPERM: outside a coroutine; with these two no handle is released. rc =
- * co_gather(co_spawn(f, a), co_spawn(g, b)); */
+ * caller is among them; -EPERM: outside a coroutine; with these two no handle is released.
+ *
+ *     rc = co_gather(co_spawn(f, a), co_spawn(g, b));
+ */
 #define co_gather_tasks(tasks, n) co_gather_tasks_here((tasks), (n), CO_HERE)
 COLOOP_API int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where);
 #ifndef __cplusplus
