@@ -22,7 +22,10 @@ typedef struct co_error {
 /* Notes a printf-like message and the place on the running task and returns err, for `return
  * co_fail(...)`. err may be given as -ENOENT or ENOENT and is returned negative. A later note
  * replaces it; a task that ends with another code drops it. Outside a coroutine only err comes
- * back. return co_fail(-ENOENT, "no such user: %s", name); */
+ * back.
+ *
+ *     return co_fail(-ENOENT, "no such user: %s", name);
+ */
 #define co_fail(...) co_fail_here(CO_HERE, __VA_ARGS__)
 COLOOP_API int co_fail_here(const char *where, int err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -45,7 +48,11 @@ COLOOP_API void co_throw_here(const char *where, int err, const char *format, ..
 
 /* A declaration: calls fn(arg), a void function, when the enclosing block is left, whichever way.
  * Several are called in the reverse order. fn may suspend; in a cancelled task it needs a
- * co_shield() for that. char *text = malloc(n); co_defer(free, text); */
+ * co_shield() for that.
+ *
+ *     char *text = malloc(n);
+ *     co_defer(free, text);
+ */
 #define co_defer(fn, arg) CO__DEFER((fn), (arg), __COUNTER__)
 #define CO__DEFER(fn, arg, n)                                                                      \
     CO__DEFER_(fn, arg, COLOOP__JOIN(co__defer_, n), COLOOP__JOIN(co__deferred_, n))

@@ -109,11 +109,13 @@ COLOOP_API uint64_t co_task_id(const co_task_t *task);
 
 /* Task-local values: each task has its own value of every key, NULL at first. A new task starts
  * with the values its parent, the task that spawns it, has at that moment; what either of them sets
- * later is its own. A task spawned outside a coroutine has none.
+ * later is its own. A task spawned outside a coroutine, or into another loop, has none.
  *
  *     static co_local_t request = {free};
- *     rc = co_local_set(&request, strdup(id));        in this task, and all that it spawns from now
- * on log_line("%s: ...", (const char *)co_local_get(&request));
+ *
+ *     rc = co_local_set(&request, strdup(id));
+ *     ... and in a function called from here, or in a task that is spawned from now on:
+ *     log_line("request %s: ...", (const char *)co_local_get(&request));
  *
  * A key is known by its address and must outlive the tasks that use it. The destructor (may be
  * NULL) gets each value once, when no task has it any more: the last one has ended or set another,

@@ -83,19 +83,16 @@ static void copy_address(struct sockaddr *to, socklen_t *room, const struct sock
     *room = length;
 }
 
-int co_accept_here(int fd, struct sockaddr *address, socklen_t *length, const char *where)
+static int await_connection(co_task_t *task, int fd, struct sockaddr *address, socklen_t *length,
+                            const char *where)
 {
-    co_task_t *task = co__current;
-    int rc = co__check(task);
-    if (rc < 0)
-        return rc;
     for (;;) {
         struct loop__fd *own = io__own(task, fd);
         struct sockaddr_storage peer = {0};
         socklen_t peer_length = sizeof peer;
-        rc = own && !(own->ready & CO_READ)
-                 ? -EAGAIN
-                 : try_accept(fd, (struct sockaddr *)&peer, &peer_length, own != NULL);
+        int rc = own && !(own->ready & CO_READ)
+                     ? -EAGAIN
+                     : try_accept(fd, (struct sockaddr *)&peer, &peer_length, own != NULL);
         if (rc >= 0) {
             copy_address(address, length, &peer, peer_length);
             return io__adopt_new(rc, is_ip(&peer));
@@ -109,6 +106,17 @@ int co_accept_here(int fd, struct sockaddr *address, socklen_t *length, const ch
         if ((rc = io__park(task, own, fd, CO_READ, "co_accept", where)) < 0)
             return rc;
     }
+}
+
+int co_accept_here(int fd, struct sockaddr *address, socklen_t *length, const char *where)
+{
+    co_task_t *task = co__current;
+    int rc = co__check(task);
+    if (rc < 0)
+        return rc;
+    rc = await_connection(task, fd, address, length, where);
+    co__spend(task);
+    return rc;
 }
 
 /* --- Connecting ------------------------------------------------------------------------------- */
@@ -164,5 +172,8 @@ int co_connect_here(int fd, const struct sockaddr *address, socklen_t length, co
         if (rc < 0)
             return rc;
     }
-    return rc == -EINPROGRESS || rc == -EINTR ? await_outcome(task, fd, where) : rc;
+    if (rc == -EINPROGRESS || rc == -EINTR)
+        rc = await_outcome(task, fd, where);
+    co__spend(task);
+    return rc;
 }

@@ -70,11 +70,12 @@ int co_await_fd_here(int fd, int events, const char *where)
     int rc = co__check(task);
     if (rc < 0)
         return rc;
-    if (!wanted)
-        return -EINVAL;
     struct loop__fd *entry = io__own(task, fd);
-    return entry ? await_own(task, entry, fd, wanted, where)
+    rc = !wanted ? -EINVAL
+         : entry ? await_own(task, entry, fd, wanted, where)
                  : io__park(task, NULL, fd, wanted, "co_await_fd", where);
+    co__spend(task);
+    return rc;
 }
 
 /* --- Whose an fd is --------------------------------------------------------------------------- */

@@ -116,12 +116,19 @@ static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t
                  : wait_and_try_apart(t, own, events, attempt, full, call, where);
 }
 
+/* What every call ends with. */
+static inline ssize_t spent(ssize_t n)
+{
+    co__spend(co__current);
+    return n;
+}
+
 static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t, unsigned events,
                                                              attempt_fn *attempt, size_t full,
                                                              const char *call, const char *where)
 {
     int rc = co__check(co__current);
-    return rc < 0 ? rc : carry_on(t, events, attempt, full, false, call, where);
+    return rc < 0 ? rc : spent(carry_on(t, events, attempt, full, false, call, where));
 }
 
 /* --- Fds that may block ----------------------------------------------------------------------- */
@@ -165,7 +172,7 @@ ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
 {
     struct transfer t = {.fd = fd, .data = data, .size = size};
     int rc = co__check(co__current);
-    return rc < 0 ? rc : carry_on(&t, CO_READ, try_read, size, true, "co_read", where);
+    return rc < 0 ? rc : spent(carry_on(&t, CO_READ, try_read, size, true, "co_read", where));
 }
 
 static size_t iov_bytes(const struct iovec *iov, int n)
@@ -259,14 +266,14 @@ ssize_t co_write_here(int fd, const void *data, size_t size, const char *where)
 {
     struct transfer t = {.fd = fd, .const_data = data, .size = size};
     int rc = co__check(co__current);
-    return rc < 0 ? rc : write_all(&t, try_write, "co_write", where);
+    return rc < 0 ? rc : spent(write_all(&t, try_write, "co_write", where));
 }
 
 ssize_t co_send_here(int fd, const void *data, size_t size, int flags, const char *where)
 {
     struct transfer t = {.fd = fd, .const_data = data, .size = size, .flags = flags};
     int rc = co__check(co__current);
-    return rc < 0 ? rc : write_all(&t, try_send, "co_send", where);
+    return rc < 0 ? rc : spent(write_all(&t, try_send, "co_send", where));
 }
 
 static ssize_t try_sendto(struct transfer *t, bool own)
@@ -283,7 +290,7 @@ ssize_t co_sendto_here(int fd, const void *data, size_t size, int flags,
     t.address = (struct sockaddr *)address;
     t.length = &length;
     int rc = co__check(co__current);
-    return rc < 0 ? rc : write_all(&t, try_sendto, "co_sendto", where);
+    return rc < 0 ? rc : spent(write_all(&t, try_sendto, "co_sendto", where));
 }
 
 static ssize_t try_sendmsg(struct transfer *t, bool own)
@@ -320,11 +327,14 @@ static ssize_t write_rest(int fd, const struct iovec *iov, size_t n, size_t done
 ssize_t co_sendmsg_here(int fd, const struct msghdr *message, int flags, const char *where)
 {
     struct transfer t = {.fd = fd, .message = (struct msghdr *)message, .flags = flags};
-    ssize_t n = perform(&t, CO_WRITE, try_sendmsg, 0, "co_sendmsg", where);
-    if (n < 0)
-        return n;
-    return write_rest(fd, message->msg_iov, message->msg_iovlen, (size_t)n, flags, try_send,
-                      "co_sendmsg", where);
+    int rc = co__check(co__current);
+    if (rc < 0)
+        return rc;
+    ssize_t n = carry_on(&t, CO_WRITE, try_sendmsg, 0, false, "co_sendmsg", where);
+    if (n >= 0)
+        n = write_rest(fd, message->msg_iov, message->msg_iovlen, (size_t)n, flags, try_send,
+                       "co_sendmsg", where);
+    return spent(n);
 }
 
 static ssize_t try_writev(struct transfer *t, bool own)
@@ -343,8 +353,11 @@ ssize_t co_writev_here(int fd, const struct iovec *iov, int n, const char *where
     for (; n > 1 && iov->iov_len == 0; n--)
         iov++;
     struct transfer t = {.fd = fd, .iov = (struct iovec *)iov, .size = (size_t)n};
-    ssize_t done = perform(&t, CO_WRITE, try_writev, 0, "co_writev", where);
-    if (done < 0)
-        return done;
-    return write_rest(fd, iov, (size_t)n, (size_t)done, 0, try_write, "co_writev", where);
+    int rc = co__check(co__current);
+    if (rc < 0)
+        return rc;
+    ssize_t done = carry_on(&t, CO_WRITE, try_writev, 0, false, "co_writev", where);
+    if (done >= 0)
+        done = write_rest(fd, iov, (size_t)n, (size_t)done, 0, try_write, "co_writev", where);
+    return spent(done);
 }

@@ -20,8 +20,9 @@ struct loop_client {
     void (*begin)(loop_t *);        /* at the beginning of every run */
     void (*report_stuck)(loop_t *); /* work is left that nothing can wake: tell who */
     void (*cancel_all)(loop_t *);   /* at close: asks all work to end, and new work as well */
-    void (*outside)(loop_t *, void (*)(void *), void *); /* makes a call on the loop's own stack */
+    void (*outside)(void (*)(void *), void *); /* makes a call on the running loop's own stack */
     void (*force_all)(loop_t *); /* at close: what is left did not end though nothing can wake it */
+    void (*settle)(loop_t *); /* at close, when all work has ended: what is left to be reported */
     void (*drop)(struct loop__ready *); /* at close: an item of the client's that will not run */
     bool (*idle)(loop_t *); /* before waiting: house-keeping; true if some is left for later */
     void (*free)(loop_t *);

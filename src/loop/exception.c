@@ -39,8 +39,10 @@ static void call_handler(void *arg)
 void loop_call_exception_handler(loop_t *loop, const loop_exception_t *exception)
 {
     struct call call = {loop, exception};
-    if (loop->client)
-        loop->client->outside(loop, call_handler, &call);
+    const loop_t *running =
+        loop__thread.running; /* a coroutine of this one is to be left, if any */
+    if (running && running->client)
+        running->client->outside(call_handler, &call);
     else
         call_handler(&call);
 }

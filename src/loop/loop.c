@@ -162,6 +162,7 @@ static int cancel_work(loop_t *loop)
                 loop->client->force_all(loop);
         if (loop->cancelled)
             loop_run_once(loop, 0); /* for the done callbacks of the last ones */
+        loop->client->settle(loop);
     } while (loop->client_work);
     return loop->cancelled;
 }

@@ -115,8 +115,12 @@ int co_chan_send_here(co_chan_t *chan, const void *item, const char *where)
 {
     co_task_t *self = co__current;
     int rc = co__check(self);
-    if (rc < 0 || (rc = co_chan_try_send(chan, item)) != -EAGAIN)
+    if (rc < 0)
         return rc;
+    if ((rc = co_chan_try_send(chan, item)) != -EAGAIN) {
+        co__spend(self);
+        return rc;
+    }
     co__reason(self, "co_chan_send", where, CO__OBJECT)->object = chan;
     return park(self, &chan->senders, (void *)item);
 }
@@ -125,8 +129,12 @@ int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
 {
     co_task_t *self = co__current;
     int rc = co__check(self);
-    if (rc < 0 || (rc = co_chan_try_recv(chan, item)) != -EAGAIN)
+    if (rc < 0)
         return rc;
+    if ((rc = co_chan_try_recv(chan, item)) != -EAGAIN) {
+        co__spend(self);
+        return rc;
+    }
     co__reason(self, "co_chan_recv", where, CO__OBJECT)->object = chan;
     return park(self, &chan->receivers, item);
 }

@@ -85,6 +85,7 @@ int co_await_future_here(co_future_t *future, void **value, const char *where)
         return rc;
     if (value)
         *value = waiter.object;
+    co__spend(self);
     return waiter.kind;
 }
 

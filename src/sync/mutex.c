@@ -19,12 +19,13 @@ static __attribute__((noinline)) int lock_slowly(co_mutex_t *mutex, const char *
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if (!mutex->owner) {
-        set_owner(mutex, self);
-        return 0;
+    if (!mutex->owner || mutex->owner == self) {
+        rc = mutex->owner ? -EDEADLK : 0;
+        if (rc == 0)
+            set_owner(mutex, self);
+        co__spend(self);
+        return rc;
     }
-    if (mutex->owner == self)
-        return -EDEADLK;
     struct sync_waiter waiter = {0};
     co__reason(self, "co_mutex_lock", where, CO__OWNED)->object = &mutex->owner;
     return sync__park(self, &mutex->waiters, &waiter);
@@ -33,9 +34,10 @@ static __attribute__((noinline)) int lock_slowly(co_mutex_t *mutex, const char *
 int co_mutex_lock_here(co_mutex_t *mutex, const char *where)
 {
     co_task_t *self = co__current;
-    if (!co__passes(self) || mutex->owner)
+    if (!self || self->interrupt || mutex->owner)
         return lock_slowly(mutex, where);
     set_owner(mutex, self);
+    co__spend(self);
     return 0;
 }
 

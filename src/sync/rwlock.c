@@ -33,32 +33,37 @@ static int wait_in_line(co_task_t *self, co_rwlock_t *lock, int kind, const char
     return sync__park(self, &lock->waiters, &waiter);
 }
 
-int co_rwlock_rdlock_here(co_rwlock_t *lock, const char *where)
+static bool must_wait(const co_rwlock_t *lock, int kind)
+{
+    return lock->writer || (kind == WRITER && lock->readers) || !sync_is_empty(&lock->waiters);
+}
+
+static int lock_for(co_rwlock_t *lock, int kind, const char *where)
 {
     co_task_t *self = co__current;
     int rc = co__check(self);
     if (rc < 0)
         return rc;
     if (lock->writer == self)
-        return -EDEADLK;
-    if (lock->writer || !sync_is_empty(&lock->waiters))
-        return wait_in_line(self, lock, READER, where);
-    lock->readers++;
-    return 0;
+        rc = -EDEADLK;
+    else if (must_wait(lock, kind))
+        return wait_in_line(self, lock, kind, where);
+    else if (kind == READER)
+        lock->readers++;
+    else
+        lock->writer = co_task_retain(self);
+    co__spend(self);
+    return rc;
+}
+
+int co_rwlock_rdlock_here(co_rwlock_t *lock, const char *where)
+{
+    return lock_for(lock, READER, where);
 }
 
 int co_rwlock_wrlock_here(co_rwlock_t *lock, const char *where)
 {
-    co_task_t *self = co__current;
-    int rc = co__check(self);
-    if (rc < 0)
-        return rc;
-    if (lock->writer == self)
-        return -EDEADLK;
-    if (lock->writer || lock->readers || !sync_is_empty(&lock->waiters))
-        return wait_in_line(self, lock, WRITER, where);
-    lock->writer = co_task_retain(self);
-    return 0;
+    return lock_for(lock, WRITER, where);
 }
 
 void co_rwlock_unlock(co_rwlock_t *lock)

@@ -258,10 +258,11 @@ int co_select_here(co_case_t cases[], size_t n, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if (!are_valid(cases, n))
-        return -EINVAL;
-    if ((rc = try_all(self, cases, n)) != -EAGAIN)
+    rc = are_valid(cases, n) ? try_all(self, cases, n) : -EINVAL;
+    if (rc != -EAGAIN) {
+        co__spend(self);
         return rc;
+    }
     struct select_wait few[FEW], *waits = n <= FEW ? few : coloop__alloc(n * sizeof *waits);
     if (!waits)
         return -ENOMEM;

@@ -12,8 +12,12 @@ int co_sem_acquire_here(co_sem_t *sem, const char *where)
 {
     co_task_t *self = co__current;
     int rc = co__check(self);
-    if (rc < 0 || co_sem_tryacquire(sem) == 0)
+    if (rc < 0)
         return rc;
+    if (co_sem_tryacquire(sem) == 0) {
+        co__spend(self);
+        return 0;
+    }
     struct sync_waiter waiter = {0};
     co__reason(self, "co_sem_acquire", where, CO__OBJECT)->object = sem;
     return sync__park(self, &sem->waiters, &waiter);

@@ -3,10 +3,10 @@
  * A suspending call looks like this:
  *
  *     co_task_t *task = co__current;
- *     int rc = co__check(task);                      outside a coroutine, interrupted, fairness
+ *     int rc = co__check(task);                      outside a coroutine, interrupted
  *     if (rc < 0)
  *         return rc;
- *     ... try to do it at once ...
+ *     ... try to do it at once: co__spend(task), for fairness, and return ...
  *     struct co__wait wait = {.task = task, .undo = ...};
  *     ... put the wait where somebody will find it and call co__wake(&wait, value) ...
  *     co__reason(task, "co_event_wait", where, CO__OBJECT)->object = event;
@@ -152,7 +152,7 @@ struct scheduler {
     int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
-    co_task_t *finished; /* gave way for the last time, to be reaped by the loop's stack */
+    co_task_t *finished; /* gave way for the last time; its memory is given back by who runs next */
     struct list tasks;   /* that are not done, in the order of spawning */
     struct list held;    /* that are done, and have handles */
     struct stack_pool pool;
@@ -190,21 +190,26 @@ void co__run_item(struct loop__ready *item);
  * gives way. */
 void co__run_eagerly(co_task_t *task);
 /* Calls fn(arg) on the loop's stack, outside any coroutine, and returns when it has. */
-void co__outside(loop_t *loop, void (*fn)(void *), void *arg);
+void co__outside(void (*fn)(void *), void *arg);
 /* Ends the running task on its own stack, with frames left there, exception handlers included. */
 void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
 
 /* --- park.c ----------------------------------------------------------------------------------- */
 
-/* What every suspending call begins with: 0, or it may not go on. It may give way, for fairness. */
+/* What every suspending call begins with: 0, or it may not go on. */
 int co__check_slow(co_task_t *task);
-static inline bool co__passes(co_task_t *task)
-{
-    return __builtin_expect(task && !task->interrupt && --task->budget > 0, 1);
-}
 static inline int co__check(co_task_t *task)
 {
-    return co__passes(task) ? 0 : co__check_slow(task);
+    return __builtin_expect(task && !task->interrupt, 1) ? 0 : co__check_slow(task);
+}
+
+/* And what it ends with, unless it has parked: after so many calls the task gives way. Not before
+ * it looked at its fd or object, which may be another one, or gone, when the others have run. */
+void co__spend_slow(co_task_t *task);
+static inline void co__spend(co_task_t *task)
+{
+    if (__builtin_expect(--task->budget <= 0, 0))
+        co__spend_slow(task);
 }
 
 /* Notes what the running task is about to park for. */
@@ -253,6 +258,8 @@ void co__unwind_all(co_task_t *task, int err) __attribute__((noreturn));
 struct co__locals *co__locals_share(struct co__locals *locals);
 /* Takes the task's table away. Values that nobody has any more are destroyed. */
 void co__locals_drop(co_task_t *task);
+/* The same, but destroys none: in a forked child, where they are the parent's. */
+void co__locals_forget(co_task_t *task);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 
@@ -267,7 +274,9 @@ static inline bool co__failed(const co_task_t *task)
 }
 /* The task, a child of a group, is done. */
 void co__group_child_done(co_task_t *task);
-/* At close: what is held of tasks that are done goes with the loop. */
+/* At close: reports the failures of tasks whose handles nobody has released. */
+void co__report_held(struct scheduler *scheduler);
+/* And what is held of them goes with the loop. */
 void co__drop_held(struct scheduler *scheduler);
 /* Frees an item of the ready queue, if it is a done callback that will not be called. */
 void co__drop_item(struct loop__ready *item);

@@ -84,7 +84,7 @@ struct attempt {
     struct co__frame frame; /* unwind is NULL */
     int code;
     const loop_t *running; /* outside coroutines: the loop that ran then, which no throw may pass */
-    struct exceptions *thread, exceptions; /* the C++ runtime's state, and as it was then */
+    struct exceptions exceptions; /* the C++ runtime's state, as it was then */
     jmp_buf env;
 };
 
@@ -92,8 +92,9 @@ int co_try(co_fn *fn, void *arg)
 {
     struct attempt attempt = {.frame.outer = *frames_of(co__current)};
     attempt.running = loop__thread.running;
-    if ((attempt.thread = coloop__exceptions()))
-        attempt.exceptions = *attempt.thread;
+    const struct exceptions *now = coloop__exceptions();
+    if (now)
+        attempt.exceptions = *now;
     *frames_of(co__current) = &attempt.frame;
     if (_setjmp(attempt.env) == 0)
         attempt.code = fn(arg);
@@ -116,9 +117,10 @@ static __attribute__((noreturn)) void unwind(co_task_t *task, int err)
     unwind_to_try(frames);
     if (*frames) {
         struct attempt *attempt = container_of(*frames, struct attempt, frame);
+        struct exceptions *now = coloop__exceptions();
         attempt->code = err;
-        if (attempt->thread)
-            coloop__exceptions_restore(attempt->thread, attempt->exceptions);
+        if (now)
+            coloop__exceptions_restore(now, attempt->exceptions);
         _longjmp(attempt->env, 1);
     }
     co__finish_by_throw(task, err);

@@ -1,7 +1,7 @@
 /* group.c: children that never outlive their block.
  *
  * A child knows its group, and the group its children, through links in the tasks: no memory is
- * allocated, however many come and go. The reaper tells the group of each child's end.
+ * allocated, however many come and go. co__conclude tells the group of each child's end.
  *
  * Invariants: count is the length of children; whoever waits is woken when it becomes 0; after the
  * first failure or a cancellation (`ending`) no child is added, so that it does become 0. */
@@ -52,7 +52,7 @@ static void fail(co_group_t *group, co_task_t *task)
     co_group_cancel(group);
 }
 
-/* A failure after the first stays unobserved, and so is reported by the reaper. */
+/* A failure after the first stays unobserved, and so is reported. */
 void co__group_child_done(co_task_t *task)
 {
     co_group_t *group = task->group;
@@ -124,8 +124,10 @@ int co_group_wait_here(co_group_t *group, const char *where)
     co_task_t *self = co__current;
     if (!self)
         return -EPERM;
-    if (self->group == group)
+    if (self->group == group) {
+        co__spend(self);
         return -EDEADLK;
+    }
     int rc = self->interrupt;
     while (rc == 0 && group->count) /* a child may have come since we were woken */
         rc = park_for(self, group, where);
@@ -134,7 +136,8 @@ int co_group_wait_here(co_group_t *group, const char *where)
         wait_shielded(self, group, where);
     }
     int result = take(self, group);
-    (void)co__check(self); /* it may end the task by force, and so comes when no child is left */
+    if (co__check(self) == 0) /* it may end the task by force, and so comes when no child is left */
+        co__spend(self);
     return result ? result : rc;
 }
 

@@ -49,17 +49,29 @@ struct co__locals *co__locals_share(struct co__locals *locals)
     return locals;
 }
 
-static void release(loop_t *loop, struct co__locals *locals)
+static void release(struct co__locals *locals)
 {
     if (locals && --locals->references == 0)
-        co__outside(loop, free_locals, locals);
+        co__outside(free_locals, locals);
 }
 
 void co__locals_drop(co_task_t *task)
 {
     struct co__locals *locals = task->locals;
     task->locals = NULL;
-    release(task->loop, locals);
+    release(locals);
+}
+
+void co__locals_forget(co_task_t *task)
+{
+    struct co__locals *locals = task->locals;
+    task->locals = NULL;
+    if (!locals || --locals->references)
+        return;
+    for (size_t i = 0; i < locals->count; i++)
+        if (--locals->values[i]->references == 0)
+            coloop__free(locals->values[i]);
+    coloop__free(locals);
 }
 
 void *co_local_get(const co_local_t *key)
@@ -107,6 +119,6 @@ int co_local_set(const co_local_t *key, void *pointer)
     if (!after)
         return -ENOMEM;
     self->locals = after;
-    release(self->loop, before);
+    release(before);
     return 0;
 }

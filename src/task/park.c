@@ -51,18 +51,21 @@ void co__take_a_turn(co_task_t *task, const struct co__reason *reason)
     take_a_turn(task, reason);
 }
 
-int co__check_slow(co_task_t *task)
+/* Without memory a deadline is noticed later, at a park that reports it. */
+void co__spend_slow(co_task_t *task)
 {
     static const struct co__reason fairness = {.call = "a call that gives way to others"};
+    co__arm_scopes(task);
+    co__take_a_turn(task, &fairness); /* not inlined, as it is rare */
+}
+
+int co__check_slow(co_task_t *task)
+{
     if (!task)
         return -EPERM;
-    if (task->interrupt && task->loop->closing)
+    if (task->loop->closing)
         end_if_deaf(task);
-    if (--task->budget <= 0) {
-        co__arm_scopes(
-            task); /* without memory a deadline is noticed later, at a park that reports it */
-        co__take_a_turn(task, &fairness); /* not inlined, as it is rare */
-    }
+    co__spend(task); /* nothing has been looked at yet */
     return task->interrupt;
 }
 

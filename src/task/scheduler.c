@@ -148,15 +148,32 @@ static bool idle(loop_t *loop)
     return trim.more;
 }
 
+static void settle(loop_t *loop)
+{
+    co__report_held(loop->client_data);
+}
+
 static void free_pool(struct stack_pool *pool, void *arg)
 {
     (void)arg;
     coloop__stack_pool_free(pool);
 }
 
+/* In a forked child tasks may be left, which go on in the parent. */
+static void forget_parents_tasks(struct scheduler *scheduler)
+{
+    list_for_each (link, &scheduler->tasks) {
+        co_task_t *task = container_of(link, co_task_t, link);
+        co__error_release(task->error);
+        co__locals_forget(task);
+    }
+}
+
 static void free_scheduler(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
+    forget_parents_tasks(scheduler);
+    co__report_held(scheduler);
     co__drop_held(scheduler);
     co__each_pool(scheduler, free_pool, NULL);
     for (struct size_pool *p = scheduler->size_pools, *next; p; p = next) {
@@ -177,5 +194,6 @@ const struct loop_client co__client = {
     .force_all = force_all,
     .drop = co__drop_item,
     .idle = idle,
+    .settle = settle,
     .free = free_scheduler,
 };

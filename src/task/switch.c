@@ -1,7 +1,7 @@
 /* switch.c: who runs.
  *
- *     loop's stack:  co__run_item --> task ... co__give_way --> the next ready task, or back
- *                                     task ... finish       --> back, to be reaped
+ *     loop's stack:  co__run_item --> task ... give_way --> the next ready task, or back
+ *                                     task ... finish   --> likewise, and is reaped there
  *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
  * A task that gives way or finishes goes on straight in the next task of the pass, if that is what
@@ -39,10 +39,10 @@ static void run(co_task_t *task)
     co__current = NULL;
 }
 
-void co__outside(loop_t *loop, void (*fn)(void *), void *arg)
+void co__outside(void (*fn)(void *), void *arg)
 {
     co_task_t *task = co__current;
-    if (!task || task->loop != loop) {
+    if (!task) {
         fn(arg);
         return;
     }
@@ -70,8 +70,12 @@ static void run_timed(co_task_t *task, void (*run_it)(co_task_t *))
     run_it(task);
     int64_t total = clock_real_now() - start, took = total - scheduler->time_inside;
     scheduler->time_inside = outer + total;
-    if (took > task->loop->slow_ns)
-        report_slow(task, &before, took);
+    if (took <= task->loop->slow_ns)
+        return;
+    co_task_t *finished = scheduler->finished; /* not to be reaped while the handler looks at it */
+    scheduler->finished = NULL;
+    report_slow(task, &before, took);
+    scheduler->finished = finished;
 }
 
 static void resume(co_task_t *task)

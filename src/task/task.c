@@ -58,10 +58,10 @@ static void init(co_task_t *task, co_fn *fn, void *arg)
     task->fn = fn;
     task->arg = arg;
     task->id = ++task->scheduler->last_id;
-    task->parent = parent ? parent->id : 0;
+    task->parent = parent && parent->loop == task->loop ? parent->id : 0;
     task->result = -EINPROGRESS;
     task->done = task->observed = false;
-    if (parent && parent->locals)
+    if (parent && parent->locals && parent->loop == task->loop)
         task->locals = co__locals_share(parent->locals);
 }
 
@@ -218,14 +218,25 @@ void co_task_release(co_task_t *task)
     unmake(task);
 }
 
-void co__drop_held(struct scheduler *scheduler)
+/* The handler may give up the handle, and with it the task. */
+void co__report_held(struct scheduler *scheduler)
 {
-    list_for_each (link, &scheduler->held) {
-        co_task_t *task = container_of(link, co_task_t, link);
+    struct list told;
+    list_init(&told);
+    for (struct coloop__link *link; (link = list_pop_front(&scheduler->held));) {
+        co_task_t *task = co_task_retain(container_of(link, co_task_t, link));
+        list_push_back(&told, link);
         if (co__failed(task) && !task->observed)
             report_failure(task);
-        co__error_release(task->error);
+        co_task_release(task);
     }
+    list_append(&scheduler->held, &told);
+}
+
+void co__drop_held(struct scheduler *scheduler)
+{
+    list_for_each (link, &scheduler->held)
+        co__error_release(container_of(link, co_task_t, link)->error);
 }
 
 /* --- Looking and cancelling ------------------------------------------------------------------- */
