@@ -28,7 +28,7 @@ static std::string handled()
 
 static void dive(int depth)
 {
-    noisy here("d" + std::to_string(depth));
+    noisy here(std::string("d").append(std::to_string(depth)));
     CHECK(co_yield_now() == 0);
     if (depth == 0)
         throw std::runtime_error("bottom");

@@ -47,7 +47,7 @@ static void check(int rc)
 
 static void deep(int depth)
 {
-    noisy here("d" + std::to_string(depth));
+    noisy here(std::string("d").append(std::to_string(depth)));
     if (depth)
         deep(depth - 1);
     else
