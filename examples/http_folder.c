@@ -105,6 +105,16 @@ ssize_t folder_send(int socket, int file, off_t *offset, size_t size)
     ssize_t n;
 #ifdef __linux__
     n = sendfile(socket, file, offset, size);
+#elif defined __APPLE__
+    off_t sent = (off_t)size; /* afterwards, what was sent, also if it ended in an error */
+    n = sendfile(file, socket, *offset, &sent, NULL, 0);
+    *offset += sent;
+    n = sent ? (ssize_t)sent : n;
+#elif defined __FreeBSD__
+    off_t sent = 0;
+    n = sendfile(file, socket, *offset, size, NULL, &sent, 0);
+    *offset += sent;
+    n = sent ? (ssize_t)sent : n;
 #else
     char data[16 * 1024];
     n = pread(file, data, size < sizeof data ? size : sizeof data, *offset);

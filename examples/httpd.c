@@ -90,6 +90,8 @@ static int unacknowledged(int fd)
 #ifdef SIOCOUTQ
     if (ioctl(fd, SIOCOUTQ, &bytes) < 0)
         return 0;
+#else
+    (void)fd;
 #endif
     return bytes;
 }

@@ -200,8 +200,10 @@ static int site_start(struct site *site)
     extern char **environ;
     posix_spawn_file_actions_t actions;
     int ends[2], rc;
-    if (pipe2(ends, O_CLOEXEC) < 0)
+    if (pipe(ends) < 0) /* not pipe2, which macOS does not have */
         return co_fail(-errno, "no pipe");
+    for (int i = 0; i < 2; i++)
+        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
     rc = posix_spawn(&site->server, site->httpd, &actions, NULL, args, environ);

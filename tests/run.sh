@@ -10,7 +10,18 @@ variants='
 --ucontext
 --ucontext --asan
 --poll
+--kqueue
+--old-kqueue
 --valgrind
+--tsan
+--tsan --clang
+--hardened
+--hardened --clang
+--lto
+--o0
+--o3
+--static-pie
+--macos
 --i386
 --musl --static
 --musl --shared
@@ -41,9 +52,20 @@ flag() {
             export COLOOP_SELECTOR=poll # looked at when a loop is made; the build is the same
             skip=foreign_poll           # such a loop has no fd to hand out
             checks='' ;;
+        --kqueue) configure -DCOLOOP_SELECTOR=kqueue; checks='' ;; # the tests' own
+        --old-kqueue) configure -DCOLOOP_SELECTOR=kqueue -DCOLOOP_KQUEUE_OLD=ON; checks='' ;;
+        --macos) exec sh tests/run_macos.sh ;;
         --valgrind)
             configure -DCOLOOP_VALGRIND=ON
             want valgrind:valgrind 'valgrind true:libc6-dbg' ;; # it needs libc's symbols
+        --tsan)
+            configure -DCOLOOP_SANITIZE=thread
+            setarch -R true 2>/dev/null && wrap='setarch -R' ;; # addresses too random are too much for it
+        --hardened) hardened ;;
+        --lto) configure -DCMAKE_INTERPROCEDURAL_OPTIMIZATION=ON; checks='' ;;
+        --o0) configure -DCMAKE_BUILD_TYPE=Debug; checks='' ;;
+        --o3) configure -DCMAKE_BUILD_TYPE=Release; checks='' ;;
+        --static-pie) ported; ldflags=-static-pie ;;
         --static) ldflags=-static ;;
         --shared) configure -DBUILD_SHARED_LIBS=ON ;; # for the examples: the tests look inside
         --i386) i386 ;;
@@ -64,6 +86,17 @@ want() { # what `need` is given
 
 configure() { # options of CMake
     for option in "$@"; do options=$options$newline$option; done
+}
+
+# With what distributions compile for; the half of it that belongs to the machine comes by its name.
+hardened() {
+    checks=''
+    cflags='-fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3'
+    case ${target:-$(uname -m)} in
+        x86_64*) cflags="$cflags -fcf-protection=full" ;;
+        aarch64*) cflags="$cflags -mbranch-protection=standard" ;;
+    esac
+    configure "-DCMAKE_CXX_FLAGS=$cflags"
 }
 
 # Another machine or C library: there is no package of cmocka for it, and the checks of the sources and of
@@ -137,7 +170,8 @@ run_variant() {
     set +f
     { cmake -S . -B "$build" "$@" && cmake --build "$build" -j "$(nproc)"; } >"$build/build.log" 2>&1 ||
         { cat "$build/build.log"; return 1; }
-    cd "$build" && ctest --output-on-failure -j2 --no-tests=error --no-label-summary \
+    # shellcheck disable=SC2086
+    cd "$build" && $wrap ctest --output-on-failure -j2 --no-tests=error --no-label-summary \
         ${checks:--LE 'check|consumer'} ${skip:+-E $skip} ${filter:+-R "$filter"}
 }
 
@@ -162,6 +196,8 @@ run_all() {
         failed=${counts% *} tests=${counts#* }
         if [ -n "$counts" ]; then
             printf '%-24s %6d %6d %6d %8d\n' "$flags" "$tests" $((tests - failed)) "$failed" $seconds
+        elif [ "$status" = 0 ]; then
+            printf '%-24s %20s %8d\n' "$flags" 'not to be run' $seconds
         else
             printf '%-24s %20s %8d\n' "$flags" 'did not run' $seconds
         fi >>$table
@@ -180,7 +216,7 @@ END
 
 # --- The command line -----------------------------------------------------------------------------
 
-all='' filter='' name='' cc=gcc cxx=g++ target='' cflags='' ldflags='' cmocka='' checks=1 skip=''
+all='' filter='' name='' cc=gcc cxx=g++ target='' cflags='' ldflags='' cmocka='' checks=1 skip='' wrap=''
 options="-DCMAKE_BUILD_TYPE=RelWithDebInfo$newline-DCOLOOP_WERROR=ON"
 wants='gcc:gcc
 g++:g++

@@ -3,7 +3,6 @@
 
 #include "base/alloc.h"
 
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -124,6 +123,7 @@ static void *bump(void *pointer, size_t size, void *arg)
 #define __GLIBC_PREREQ(major, minor) 0
 #endif
 #if __GLIBC_PREREQ(2, 33)
+#include <malloc.h>
 #define COUNTING_MALLOC true
 static size_t heap_in_use(void)
 {

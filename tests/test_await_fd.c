@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#ifdef __linux__
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+#endif
 
 enum { GUARD_MS = 20000, STARTED = -1000 };
 
@@ -164,6 +166,7 @@ static void others_may_read_the_fd_themselves(void **state)
 /* --- Kinds of fds
  * ---------------------------------------------------------------------------------------- */
 
+#ifdef __linux__
 static int eventfd_wakes(void *arg)
 {
     int fd = eventfd(0, 0);
@@ -244,6 +247,11 @@ static void a_signalfd_inside_a_foreign_epoll_wakes(void **state)
     run_own_and_foreign(signalfd_and_epoll);
     sigprocmask(SIG_SETMASK, &before, NULL);
 }
+#else
+ONLY_ON_LINUX(an_eventfd_wakes)
+ONLY_ON_LINUX(a_timerfd_wakes_again_and_again)
+ONLY_ON_LINUX(a_signalfd_inside_a_foreign_epoll_wakes)
+#endif
 
 /* --- Many
  * ------------------------------------------------------------------------------------------------

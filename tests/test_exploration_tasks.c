@@ -125,7 +125,7 @@ static int run_gather_all(void *arg)
 }
 TASK_SCENARIO(gather_all)
 
-static int run_wait(void *arg)
+static int run_wait_tasks(void *arg)
 {
     co_task_t *tasks[] = {co_spawn(slow, arg), co_spawn(quick, arg), co_spawn(failing, arg)};
     int rc = co_wait(tasks, 3, CO_FIRST_COMPLETED);
@@ -137,7 +137,7 @@ static int run_wait(void *arg)
     int last = co_gather_all(tasks, 3, NULL);
     return rc < 0 ? rc : last < 0 ? last : 0;
 }
-TASK_SCENARIO(wait)
+TASK_SCENARIO(wait_tasks)
 
 static void on_done(co_task_t *task, void *arg)
 {
@@ -263,7 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SEARCHED(awaits),        SEARCHED(eager),
         SEARCHED(gather),        SEARCHED(gather_all),
-        SEARCHED(wait),          SEARCHED(done_callbacks),
+        SEARCHED(wait_tasks),    SEARCHED(done_callbacks),
         SEARCHED(group),         SEARCHED(failing_group),
         SEARCHED(nested_groups), SEARCHED(group_left_by_throw),
         SEARCHED(scopes),

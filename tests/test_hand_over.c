@@ -211,7 +211,8 @@ static void run_path(void *arg)
 static int run_under_ban(round_fn *path, char *words, size_t size)
 {
     play_round = path;
-    forbids = !under_valgrind() && !under_asan(); /* these make calls of their own */
+    /* these make calls of their own */
+    forbids = !under_valgrind() && !under_asan() && !under_tsan();
     int status = run_forked(run_path, NULL, words, size);
     if (status == REFUSED << 8) {
         print_message("seccomp is refused here: only memory is looked at\n");

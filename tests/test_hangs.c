@@ -3,7 +3,9 @@
 #include "support.h"
 
 #include <fcntl.h>
+#ifdef __linux__
 #include <sys/epoll.h>
+#endif
 
 enum { GUARD_MS = 20000, STARTED = -1000 };
 
@@ -57,6 +59,14 @@ static void start_waiting(co_fn *fn, struct waiter *waiter)
     CHECK_INT(co_go(fn, waiter), 0);
     co_yield_now();
     CHECK_INT(waiter->result, STARTED);
+}
+
+/* A selector may take in what is new of the loop's own fds at its next turn only. Until then it
+ * cannot tell that one was closed behind the loop's back. */
+static void let_register(bool own)
+{
+    if (own && selector_is("kqueue"))
+        co_sleep(1);
 }
 
 static void fill(int fd)
@@ -135,6 +145,7 @@ static int reuse_number(void *arg)
         CHECK_INT(co_adopt(fds[0]), 0);
     struct waiter before = {.fd = fds[0]}, after = {.fd = fds[0]};
     start_waiting(read_one, &before);
+    let_register(how->old_own && how->plain);
     CHECK_INT(how->plain ? close(fds[0]) : co_close(fds[0]), 0);
     int peer = open_pair_at(fds[0]);
     if (how->new_own)
@@ -270,6 +281,7 @@ static int leave_a_ghost(void *arg)
         CHECK_INT(co_adopt(fds[0]), 0);
     struct waiter old = {.fd = fds[0]}, young = {.fd = fds[0]};
     start_waiting(read_one, &old);
+    let_register(how->old_own && how->plain);
     CHECK_INT(how->plain ? close(fds[0]) : co_close(fds[0]), 0);
     int peer = open_pair_at(fds[0]);
     if (how->new_own)
@@ -334,6 +346,7 @@ static void a_closed_watched_file_that_lives_on_is_told_but_once(void **state)
     close_loop(loop);
 }
 
+#ifdef __linux__
 /* Makes the loop see an event of a file it has closed. */
 static void haunt(loop_t *loop)
 {
@@ -378,6 +391,9 @@ static void the_exported_fd_stays_registered_elsewhere_after_a_ghost(void **stat
     close(fds[0]);
     close(fds[1]);
 }
+#else
+ONLY_ON_LINUX(the_exported_fd_stays_registered_elsewhere_after_a_ghost)
+#endif
 
 /* --- Closing from everywhere ------------------------------------------------------------------ */
 

@@ -5,8 +5,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
 
 static loop_t *loop;
 static int exported;
@@ -139,10 +141,11 @@ static void out_of_fds_it_is_refused_and_the_loop_goes_on(void **state)
     setrlimit(RLIMIT_NOFILE, &none);
     int refused = loop_fd(loop);
     setrlimit(RLIMIT_NOFILE, &limit);
-    assert_true(refused == -EMFILE || refused == -ENOTSUP);
+    if (refused < 0 || !selector_is("kqueue")) /* which needs no further fd */
+        assert_true(refused == -EMFILE || refused == -ENOTSUP);
     assert_int_equal(loop_call_later(loop, 1, say, "x", NULL), 0);
     exported = loop_fd(loop);
-    if (refused == -EMFILE)
+    if (refused != -ENOTSUP)
         drive();
     else
         assert_int_equal(loop_run(loop), 0);
@@ -496,6 +499,7 @@ static void runs_of_its_own_in_between_do_no_harm(void **state)
     finish("a b 1 woken c");
 }
 
+#ifdef __linux__
 static void it_can_be_polled_through_an_epoll_of_the_foreign_loop(void **state)
 {
     (void)state;
@@ -513,6 +517,9 @@ static void it_can_be_polled_through_an_epoll_of_the_foreign_loop(void **state)
     close(foreign);
     finish("a");
 }
+#else
+ONLY_ON_LINUX(it_can_be_polled_through_an_epoll_of_the_foreign_loop)
+#endif
 
 int main(void)
 {

@@ -1,6 +1,6 @@
 /* test_selector.h: what the tests of the selectors start with: a selector and two connected
  * sockets. Included once by each test_selector*.c, which runs its tests on each backend there
- * is. */
+ * is; those on others are skipped. */
 #ifndef TEST_SELECTOR_H
 #define TEST_SELECTOR_H
 
@@ -55,15 +55,37 @@ static inline void expect_one(int fd, uint32_t generation, unsigned ready)
     assert_int_equal(events[0].ready, ready);
 }
 
-/* A test on one backend, or on both. */
-#define ON_EPOLL(test)                                                                             \
+static inline bool is(const char *name)
+{
+    return strcmp(ops->name, name) == 0;
+}
+
+/* A hang-up or an error of an fd that was asked for in one direction: epoll and poll tell it with
+ * both, kqueue has a knote for each. */
+static inline void expect_hang_up(int fd, uint32_t generation, unsigned asked)
+{
+    unsigned told = is("kqueue") ? asked : SELECT_READ | SELECT_WRITE;
+    expect_one(fd, generation, told | SELECT_HANGUP);
+}
+
+static inline void no_such_backend(void **state)
+{
+    (void)state;
+    skip();
+}
+
+/* A test on one backend, on those that tell edges, or on all. */
+#define ON(backend, test)                                                                          \
     {                                                                                              \
-#test " (epoll)", test, set_up, tear_down, (void *)&coloop__selector_epoll                 \
+#test " (" backend ")", coloop__selector_find(backend) ? test : no_such_backend,           \
+            coloop__selector_find(backend) ? set_up : NULL,                                        \
+            coloop__selector_find(backend) ? tear_down : NULL,                                     \
+            (void *)(uintptr_t)coloop__selector_find(backend)                                      \
     }
-#define ON_POLL(test)                                                                              \
-    {                                                                                              \
-#test " (poll)", test, set_up, tear_down, (void *)&coloop__selector_poll                   \
-    }
-#define ON_BOTH(test) ON_EPOLL(test), ON_POLL(test)
+#define ON_EPOLL(test) ON("epoll", test)
+#define ON_KQUEUE(test) ON("kqueue", test)
+#define ON_POLL(test) ON("poll", test)
+#define ON_EDGE(test) ON_EPOLL(test), ON_KQUEUE(test)
+#define ON_ALL(test) ON_EDGE(test), ON_POLL(test)
 
 #endif

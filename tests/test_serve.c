@@ -19,7 +19,7 @@ static struct site {
 static int count_fds(void)
 {
     int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
+    DIR *dir = opendir("/dev/fd");
     CHECK(dir != NULL);
     while (readdir(dir))
         n++;

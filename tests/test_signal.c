@@ -122,6 +122,7 @@ static void a_signal_that_another_thread_gets_wakes_the_loop_too(void **state)
     finish("");
 }
 
+#ifdef SIGRTMIN
 static void real_time_signals_are_signals_like_others(void **state)
 {
     (void)state;
@@ -135,6 +136,9 @@ static void real_time_signals_are_signals_like_others(void **state)
     once();
     finish("max min");
 }
+#else
+ONLY_ON_LINUX(real_time_signals_are_signals_like_others)
+#endif
 
 /* --- Replacing and removing ------------------------------------------------------------------- */
 

@@ -234,6 +234,7 @@ static void spawn_beyond_the_limit_of_mappings(void)
 static void near_the_limit_of_mappings_stacks_come_without_guards(void **state)
 {
     (void)state;
+    need_proc();
     if (under_asan() || under_valgrind())
         skip(); /* too much memory, too slow */
     if (under_tsan())
@@ -287,6 +288,7 @@ static void spawn_in_a_small_address_space(void)
 static void without_address_space_a_spawn_fails_and_the_loop_goes_on(void **state)
 {
     (void)state;
+    need_proc();
     SKIP_IF(under_asan() || under_valgrind(), "their own mappings are without number");
     SKIP_IF(under_emulator(), "RLIMIT_AS has no effect");
     assert_int_equal(run_child(spawn_in_a_small_address_space), 46);

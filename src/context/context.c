@@ -33,11 +33,6 @@ struct birth {
 
 static _Thread_local struct birth *newborn;
 
-bool coloop__context_shadow_stack(void)
-{
-    return context_shadow_stack();
-}
-
 CONTEXT_BARE static void born(void)
 {
     CONTEXT_OUTERMOST();

@@ -1,5 +1,6 @@
 /* connect.c: co_accept and co_connect. */
 #include "io/core.h"
+#include "io/sigpipe.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -24,16 +25,17 @@ static void restore(int fd, int flags)
 static int accept_now(int fd, struct sockaddr *address, socklen_t *length)
 {
 #ifdef SOCK_NONBLOCK
-    int accepted = accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    return accepted < 0 ? -errno : accepted;
-#else
+    int at_once = accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (at_once >= 0 || (errno != ENOSYS && errno != EPERM)) /* else only this call is refused */
+        return at_once < 0 ? -errno : at_once;
+#endif
     int accepted = accept(fd, address, length);
     if (accepted < 0)
         return -errno;
     fcntl(accepted, F_SETFL, O_NONBLOCK);
     fcntl(accepted, F_SETFD, FD_CLOEXEC);
+    sigpipe_never(accepted);
     return accepted;
-#endif
 }
 
 static int try_accept(int fd, struct sockaddr *address, socklen_t *length, bool own)

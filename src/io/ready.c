@@ -1,5 +1,6 @@
 /* ready.c: waiting for readiness, and whose an fd is. */
 #include "io/core.h"
+#include "io/sigpipe.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -103,6 +104,7 @@ int co_adopt(int fd)
         return -errno;
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC) < 0)
         return -errno;
+    sigpipe_never(fd);
     return loop__fd_adopt(loop, fd, is_tcp(fd));
 }
 
@@ -134,6 +136,7 @@ int io__socket(int family, int type)
         return -errno;
     fcntl(fd, F_SETFL, O_NONBLOCK);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
+    sigpipe_never(fd);
     return fd;
 #endif
 }

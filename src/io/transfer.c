@@ -6,17 +6,15 @@
  * is about: then there may be more to see). A foreign fd may be in blocking mode, so attempts on it
  * are made in ways that cannot block. */
 #include "io/core.h"
+#include "io/sigpipe.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0
+#ifndef MSG_ERRQUEUE
+#define MSG_ERRQUEUE 0
 #endif
 
 struct transfer {
@@ -51,7 +49,9 @@ static inline __attribute__((always_inline)) ssize_t try_once(struct transfer *t
                                                               struct loop__fd *own, unsigned events,
                                                               attempt_fn *attempt, size_t full)
 {
+    bool held = events == CO_WRITE && sigpipe_hold(t->fd, own != NULL);
     ssize_t n = attempt(t, own != NULL);
+    sigpipe_release(t->fd, held);
     if (own && !is_aside(t) &&
         (n == -EAGAIN || (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP))))
         own->ready &= ~events;
@@ -132,24 +132,6 @@ static bool ready_now(int fd, short events)
     return poll(&p, 1, 0) > 0;
 }
 
-/* Writing to a pipe without a reader raises SIGPIPE in this thread: held back meanwhile, and taken
- * away. */
-static ssize_t write_without_signal(int fd, const void *data, size_t size)
-{
-    sigset_t pipe_only, before, pending;
-    sigemptyset(&pipe_only);
-    sigaddset(&pipe_only, SIGPIPE);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
-    ssize_t n = result_of(write(fd, data, size));
-    if (n == -EPIPE && !sigismember(&pending, SIGPIPE)) {
-        struct timespec now = {0};
-        sigtimedwait(&pipe_only, NULL, &now);
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return n;
-}
-
 /* A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and not more for sure.
  */
 static ssize_t write_file(int fd, const void *data, size_t size, bool own)
@@ -159,7 +141,7 @@ static ssize_t write_file(int fd, const void *data, size_t size, bool own)
             return -EAGAIN;
         size = size > PIPE_BUF ? PIPE_BUF : size;
     }
-    return write_without_signal(fd, data, size);
+    return result_of(sigpipe_write(fd, data, size));
 }
 
 /* --- Reading ---------------------------------------------------------------------------------- */

@@ -66,7 +66,7 @@ struct loop {
     /* from other threads and signal handlers */
     _Atomic(struct loop__post *) posted; /* newest first */
     atomic_bool stop;
-    int wake_read, wake_write; /* an eventfd, twice, or a pipe */
+    int wake_read, wake_write; /* an eventfd, twice, or a pipe; -1: the selector wakes itself */
     struct loop__signals *signals;
     size_t signal_handlers;
 

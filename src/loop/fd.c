@@ -114,13 +114,20 @@ static unsigned watched(const struct loop__fd *entry)
            (entry->watchers[1] && entry->watchers[1]->fn ? SELECT_WRITE : 0);
 }
 
+static unsigned waited_for(struct loop__fd *entry)
+{
+    unsigned events = 0;
+    list_for_each (link, waits_of(entry))
+        events |= container_of(link, struct loop__fd_wait, link)->events;
+    return events;
+}
+
 static unsigned wanted_interest(loop_t *loop, struct loop__fd *entry)
 {
-    unsigned watching = watched(entry), waiting = 0;
+    unsigned watching = watched(entry);
     if (entry->own && !watching && loop->ops->edge)
         return BOTH | SELECT_EDGE;
-    list_for_each (link, waits_of(entry))
-        waiting |= container_of(link, struct loop__fd_wait, link)->events;
+    unsigned waiting = waited_for(entry);
     if (watching)
         return watching | waiting;
     return waiting ? waiting | SELECT_ONCE : 0;
@@ -167,7 +174,7 @@ static void notice_reuse(loop_t *loop, int fd, struct loop__fd *entry)
 {
     if (!entry->registered || list_empty(waits_of(entry)) || !loop->ops->check)
         return;
-    int rc = loop->ops->check(loop->selector, fd);
+    int rc = loop->ops->check(loop->selector, fd, waited_for(entry));
     if (rc == 0)
         return;
     entry->registered = false;
@@ -228,7 +235,7 @@ int loop__fd_adopt(loop_t *loop, int fd, bool tcp)
     int rc = loop__fd_get(loop, fd, &entry);
     if (rc < 0)
         return rc;
-    if (!entry->registered || (loop->ops->check && loop->ops->check(loop->selector, fd) < 0))
+    if (!entry->registered || (loop->ops->check && loop->ops->check(loop->selector, fd, BOTH) < 0))
         return loop__fd_own(loop, fd, tcp);
     make_own(entry, tcp);
     return loop__fd_update(loop, fd, entry);
@@ -254,8 +261,8 @@ void loop__fd_forget(loop_t *loop, int fd)
     struct loop__fd *entry = loop__fd_find(loop, fd);
     if (!entry)
         return;
-    if (entry->registered && !loop->ops->edge) /* a selector that knows numbers must be told */
-        loop->ops->remove(loop->selector, fd);
+    if (loop->ops->forget)
+        loop->ops->forget(loop->selector, fd);
     entry->forgotten++;
     entry->own = entry->always = entry->registered = entry->tcp = false;
     entry->armed = entry->ready = 0;
@@ -317,7 +324,8 @@ static void exorcise(loop_t *loop)
 {
     if (loop->ops->reset(loop->selector) < 0)
         return; /* out of fds: until the next ghost */
-    loop->ops->add(loop->selector, loop->wake_read, SELECT_READ, 0);
+    if (loop->wake_read >= 0)
+        loop->ops->add(loop->selector, loop->wake_read, SELECT_READ, 0);
     for (int fd = 0; fd < loop->fd_chunk_count * FD_CHUNK; fd++) {
         struct loop__fd *entry = loop__fd_find(loop, fd);
         if (!entry || !entry->registered)
@@ -353,9 +361,8 @@ void loop__fd_dispatch(loop_t *loop, const struct selector_event *events, int n)
 
 static void check_entry(loop_t *loop, int fd, struct loop__fd *entry)
 {
-    if (!entry->registered || (list_empty(waits_of(entry)) && !watched(entry)))
-        return;
-    if (loop->ops->check(loop->selector, fd) == 0)
+    unsigned events = entry->registered ? waited_for(entry) | watched(entry) : 0;
+    if (!events || loop->ops->check(loop->selector, fd, events) == 0)
         return;
     entry->own = false;
     lose(loop, fd, entry, -EBADF);

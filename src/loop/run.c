@@ -204,13 +204,17 @@ static int begin(loop_t *loop)
     return 0;
 }
 
-/* Lets the exported fd tell a foreign loop when we have work. */
+/* Lets the exported fd tell a foreign loop when we have work. For work at hand it is woken: a timer
+ * that is set to the past takes a moment to be noticed. */
 static void arm_export(loop_t *loop)
 {
-    int64_t when = list_empty(&loop->ready) ? loop__next_deadline(loop) : 0;
+    int64_t when = loop__next_deadline(loop);
     if (wants_check(loop) && loop->check_at < when)
         when = loop->check_at;
-    loop->ops->alarm(loop->selector, when);
+    if (!list_empty(&loop->ready) || when <= loop__clock(loop))
+        loop__wake(loop);
+    else
+        loop->ops->alarm(loop->selector, when);
 }
 
 void loop__ready_slow(loop_t *loop)

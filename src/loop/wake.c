@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
-#ifdef __linux__
+#if defined __linux__ && !COLOOP_WAKE_PIPE /* to be defined where a pipe is to be tried */
+#define HAVE_EVENTFD 1
 #include <sys/eventfd.h>
 #endif
 
@@ -21,7 +22,7 @@ struct loop__post {
 
 static int open_wake_fds(loop_t *loop)
 {
-#ifdef __linux__
+#if HAVE_EVENTFD
     loop->wake_read = loop->wake_write = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return loop->wake_read < 0 ? -errno : 0;
 #else
@@ -40,8 +41,9 @@ static int open_wake_fds(loop_t *loop)
 
 int loop__wake_open(loop_t *loop)
 {
-    int rc = open_wake_fds(loop);
-    if (rc < 0)
+    loop->wake_read = loop->wake_write = -1;
+    int rc = loop->ops->wake ? 0 : open_wake_fds(loop);
+    if (rc < 0 || loop->ops->wake)
         return rc;
     rc = loop->ops->add(loop->selector, loop->wake_read, SELECT_READ, 0);
     if (rc < 0)
@@ -53,20 +55,27 @@ void loop__wake_close(loop_t *loop)
 {
     if (loop->wake_write != loop->wake_read)
         close(loop->wake_write);
-    close(loop->wake_read);
+    if (loop->wake_read >= 0)
+        close(loop->wake_read);
 }
 
 void loop__wake(loop_t *loop)
 {
     static const uint64_t one = 1;
     int saved = errno;
-    while (write(loop->wake_write, &one, sizeof one) < 0 && errno == EINTR)
-        ; /* EAGAIN is fine: it is readable already */
+    if (loop->ops->wake) {
+        loop->ops->wake(loop->selector);
+    } else {
+        while (write(loop->wake_write, &one, sizeof one) < 0 && errno == EINTR)
+            ; /* EAGAIN is fine: it is readable already */
+    }
     errno = saved;
 }
 
 void loop__wake_drain(loop_t *loop)
 {
+    if (loop->wake_read < 0)
+        return; /* the selector's own event is spent by being told */
     uint64_t drain[16];
     size_t size = loop->wake_read == loop->wake_write ? sizeof drain[0] : sizeof drain;
     while (read(loop->wake_read, drain, size) == (ssize_t)sizeof drain)

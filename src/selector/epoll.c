@@ -1,7 +1,7 @@
 /* epoll.c: the selector of Linux. */
-#ifdef __linux__
 #include "selector/selector.h"
 
+#ifdef __linux__
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "context/sanitizer.h"
@@ -113,8 +113,9 @@ static int epoll_remove(struct selector *s, int fd)
     return control(s, EPOLL_CTL_DEL, fd, 0, 0);
 }
 
-static int epoll_check(struct selector *s, int fd)
+static int epoll_check(struct selector *s, int fd, unsigned events)
 {
+    (void)events;
     int rc = control(s, EPOLL_CTL_ADD, fd, SELECT_ONCE, 0);
     if (rc == 0) {
         epoll_remove(s, fd);
@@ -223,8 +224,10 @@ const struct selector_ops coloop__selector_epoll = {
     .add = epoll_add,
     .modify = epoll_modify,
     .remove = epoll_remove,
+    .forget = NULL,
     .check = epoll_check,
     .wait = epoll_wait_for,
+    .wake = NULL,
     .reset = epoll_reset,
     .fd = epoll_fd,
     .alarm = epoll_alarm,

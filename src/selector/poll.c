@@ -127,6 +127,11 @@ static int poll_remove(struct selector *s, int fd)
     return 0;
 }
 
+static void poll_forget(struct selector *s, int fd)
+{
+    disarm(s, fd);
+}
+
 static unsigned ready_of(short mask)
 {
     unsigned ready = 0;
@@ -191,8 +196,10 @@ const struct selector_ops coloop__selector_poll = {
     .add = poll_add,
     .modify = poll_modify,
     .remove = poll_remove,
+    .forget = poll_forget,
     .check = NULL,
     .wait = poll_wait,
+    .wake = NULL,
     .reset = poll_reset,
     .fd = poll_fd,
     .alarm = poll_alarm,

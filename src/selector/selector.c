@@ -8,6 +8,9 @@ static const struct selector_ops *const backends[] = {
 #ifdef __linux__
     &coloop__selector_epoll,
 #endif
+#if COLOOP_HAVE_KQUEUE
+    &coloop__selector_kqueue,
+#endif
     &coloop__selector_poll,
 };
 

@@ -3,12 +3,13 @@
  * An fd is registered with an interest: the events, and how long it lasts. SELECT_EDGE: for good,
  * and each change to ready is told once. SELECT_ONCE: until the first event, then it stays known to
  * the selector but disarmed. Neither: for good, and told at every wait while it is ready. Hang-up
- * and error are always told, as SELECT_HANGUP with both directions.
+ * and error are told as SELECT_HANGUP with both directions, or with those asked for.
  *
- * A registration belongs to the open file and not to the number: the kernel forgets it when the
- * file is closed, but not while a duplicate is open. So each one carries a generation, by which the
- * caller recognises events of a file that is gone; and `modify` says -ENOENT when the number is
- * another file by now. */
+ * With epoll a registration belongs to the open file and not to the number: the kernel forgets it
+ * when the file is closed, but not while a duplicate is open. So each one carries a generation, by
+ * which the caller recognises events of a file that is gone; and `modify` says -ENOENT when the
+ * number is another file by now. With kqueue and poll it belongs to the number, and `forget` tells
+ * them in time. */
 #ifndef SELECTOR_SELECTOR_H
 #define SELECTOR_SELECTOR_H
 
@@ -47,13 +48,22 @@ struct selector_ops {
     int (*modify)(struct selector *, int fd, unsigned interest, uint32_t generation);
     int (*remove)(struct selector *, int fd);
 
-    /* Whether fd is still registered, without any effect: 0, -ENOENT or -EBADF. May be NULL: never
-     * needed. */
-    int (*check)(struct selector *, int fd);
+    /* The fd is about to be closed, or the number is another file: whatever the selector itself
+     * remembers of it is void. May be NULL: it remembers nothing. */
+    void (*forget)(struct selector *, int fd);
+
+    /* Whether fd is still registered: 0, -ENOENT or -EBADF. There is no effect if fd is not ready
+     * for any of `events`, which somebody waits for; else an edge may be told once more. May be
+     * NULL: never needed. */
+    int (*check)(struct selector *, int fd, unsigned events);
 
     /* Waits up to timeout ns (negative: for ever), never shorter unless something is ready or a
      * signal came; fills in at most n events and returns how many, 0 on a signal. */
     int (*wait)(struct selector *, int64_t timeout, struct selector_event *events, int n);
+
+    /* Ends a wait, now or the next one, with an event of generation 0. From any thread and any
+     * signal handler. May be NULL: it takes an fd. */
+    int (*wake)(struct selector *);
 
     /* Forgets every registration, keeping the fd that `fd` returned. 0 or a negative errno. */
     int (*reset)(struct selector *);

@@ -25,6 +25,16 @@ static inline void enter(co_task_t *task)
     task->loop->runs++;
 }
 
+/* Each task lies on a page of its own, and with thousands of them every one is a cache miss: that
+ * after the next is fetched while this one runs. Only an address is made of the link, which may not
+ * be a task's. */
+static inline void prefetch_task(const struct coloop__link *link)
+{
+    const char *at = (const char *)link - offsetof(co_task_t, ready.link);
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + 64);
+}
+
 /* The next item of the pass, if it is a task that may go on right in the one that gives way: taken
  * out. In debug mode and inside eager runs from callbacks it goes through the loop's stack. */
 static inline co_task_t *take_next(loop_t *loop, const struct scheduler *scheduler)
@@ -33,6 +43,7 @@ static inline co_task_t *take_next(loop_t *loop, const struct scheduler *schedul
     if (link == &loop->batch.head || scheduler->indirect ||
         container_of(link, struct loop__ready, link)->run != co__run_item)
         return NULL;
+    prefetch_task(link->next->next);
     list_remove(link);
     loop->ran_in_turn++;
     return container_of(link, co_task_t, ready.link);

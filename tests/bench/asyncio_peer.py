@@ -154,7 +154,7 @@ async def run_timers(n):
             done.set_result(None)
 
     def delay():
-        return random.randrange(SPAN_MS) / 1000
+        return random.random() * SPAN_MS / 1000
 
     start = time.perf_counter_ns()
     timers = [loop.call_later(delay(), expire) for _ in range(n)]

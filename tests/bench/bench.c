@@ -185,25 +185,25 @@ void bench_timers(const struct bench_timers *ops, long n)
 {
     int64_t start = bench_now();
     for (long i = 0; i < n; i++)
-        ops->set(i, bench_random(BENCH_SPAN_MS));
+        ops->set(i, bench_random(BENCH_SPAN_NS));
     bench_each("insert", bench_now() - start, n);
 
     start = bench_now();
     for (long i = 0; i < BENCH_CHURN; i++) {
         long which = bench_random((uint32_t)n);
         ops->cancel(which);
-        ops->set(which, bench_random(BENCH_SPAN_MS));
+        ops->set(which, bench_random(BENCH_SPAN_NS));
     }
     bench_each("churn", bench_now() - start, BENCH_CHURN);
 
     start = bench_now();
     for (long i = 0; i < BENCH_CHURN; i++) {
-        ops->set(n, BENCH_FAR_MS);
+        ops->set(n, BENCH_FAR_NS);
         ops->cancel(n);
     }
     bench_each("far", bench_now() - start, BENCH_CHURN);
 
-    wait_until(bench_now() + (BENCH_SPAN_MS + 20) * INT64_C(1000000));
+    wait_until(bench_now() + BENCH_SPAN_NS + 20000000);
     start = bench_now();
     ops->run();
     bench_each("expire", bench_now() - start, n);
@@ -244,14 +244,58 @@ void bench_threads(void (*post)(void), void (*run)(void))
         pthread_join(threads[i], NULL);
 }
 
+struct call {
+    struct call *next;
+    void (*fn)(void *);
+    void *arg;
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct call *first, **last = &first;
+
+static void arrive(void *arrived)
+{
+    ++*(long *)arrived;
+}
+
+void bench_queue_push(void)
+{
+    static long arrived;
+    struct call *call = malloc(sizeof *call);
+    MUST(call != NULL);
+    *call = (struct call){NULL, arrive, &arrived};
+    pthread_mutex_lock(&mutex);
+    *last = call;
+    last = &call->next;
+    pthread_mutex_unlock(&mutex);
+}
+
+bool bench_queue_run(void)
+{
+    static long ran;
+    pthread_mutex_lock(&mutex);
+    struct call *call = first;
+    first = NULL;
+    last = &first;
+    pthread_mutex_unlock(&mutex);
+    for (struct call *next; call; call = next) {
+        next = call->next;
+        call->fn(call->arg);
+        free(call);
+        ran++;
+    }
+    return ran == (long)BENCH_THREADS * BENCH_POSTS;
+}
+
 /* --- Socketpairs ------------------------------------------------------------------------------ */
 
-int bench_readers[BENCH_PAIRS], bench_writers[BENCH_PAIRS];
-static long hops, sent;
+int bench_readers[BENCH_PAIRS_MAX], bench_writers[BENCH_PAIRS_MAX];
+static long pairs, hops, sent;
 
-void bench_pairs_open(void)
+void bench_pairs_open(long n)
 {
-    for (int i = 0; i < BENCH_PAIRS; i++) {
+    pairs = n;
+    for (long i = 0; i < n; i++) {
         int fds[2];
         MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
         bench_readers[i] = fds[0];
@@ -268,7 +312,7 @@ static void send_to(long i)
 void bench_pairs_start(void)
 {
     for (long i = 0; i < BENCH_ACTIVE; i++)
-        send_to(i * (BENCH_PAIRS / BENCH_ACTIVE));
+        send_to(i * (pairs / BENCH_ACTIVE));
 }
 
 bool bench_hop(long i)
@@ -276,7 +320,7 @@ bool bench_hop(long i)
     char byte;
     MUST(read(bench_readers[i], &byte, 1) == 1);
     if (sent < BENCH_EVENTS)
-        send_to((i + 1) % BENCH_PAIRS);
+        send_to((i + 1) % pairs);
     return ++hops < BENCH_EVENTS;
 }
 

@@ -78,10 +78,14 @@ double bench_memory(const char *name);
     {                                                                                              \
         1000, 1000000                                                                              \
     }
-#define BENCH_CHURN 1000000 /* timers moved; and set and cancelled */
-#define BENCH_SPAN_MS 200   /* the deadlines are up to that far away */
-#define BENCH_FAR_MS 3600000
-#define BENCH_PAIRS 1000 /* socketpairs, of which some are active at a time: */
+#define BENCH_CHURN 1000000     /* timers moved; and set and cancelled */
+#define BENCH_SPAN_NS 200000000 /* the deadlines are up to that far away */
+#define BENCH_FAR_NS INT64_C(3600000000000)
+#define BENCH_PAIRS                                                                                \
+    {                                                                                              \
+        1000, 9000                                                                                 \
+    } /* socketpairs, of which some are active at a time: */
+#define BENCH_PAIRS_MAX 9000
 #define BENCH_ACTIVE 100
 #define BENCH_EVENTS 100000
 #define BENCH_ITEMS 1000000 /* handed over, and locks taken */
@@ -91,7 +95,7 @@ double bench_memory(const char *name);
 /* --- Timers: the phases, the same for each contender ------------------------------------------ */
 
 struct bench_timers {
-    void (*set)(long i, int64_t ms); /* the i-th, which is not set */
+    void (*set)(long i, int64_t ns); /* the i-th, which is not set; some know only milliseconds */
     void (*cancel)(long i);
     void (*run)(void); /* until all have expired */
     long *expired;     /* counted by the callbacks */
@@ -104,12 +108,17 @@ void bench_timers(const struct bench_timers *ops, long n);
  * when all calls have arrived. */
 void bench_threads(void (*post)(void), void (*run)(void));
 
+/* For peers whose loops can only be woken: a queue of calls under a mutex. The push is made by the
+ * threads; the run calls what is there, and returns true once that was the last of all. */
+void bench_queue_push(void);
+bool bench_queue_run(void);
+
 /* --- Socketpairs ------------------------------------------------------------------------------ */
 
-/* BENCH_PAIRS pairs; when a reader's fd is readable, bench_hop(i) takes the byte and sends it on to
+/* When a reader's fd is readable, bench_hop(i) takes the byte and sends it on to
  * the next reader. False once that was the last event. */
-extern int bench_readers[BENCH_PAIRS], bench_writers[BENCH_PAIRS];
-void bench_pairs_open(void);
+extern int bench_readers[BENCH_PAIRS_MAX], bench_writers[BENCH_PAIRS_MAX];
+void bench_pairs_open(long n);
 void bench_pairs_start(void);
 bool bench_hop(long i);
 

@@ -60,15 +60,15 @@ static void expire(void *arg)
 }
 
 /* From the time at which the pass began, as in the peers. */
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    loop_call_at(loop, loop_time(loop) + ms * 1000000, expire, NULL, &timers[i]);
+    loop_call_at(loop, loop_time(loop) + ns, expire, NULL, &timers[i]);
 }
 
 /* From now, which costs a look at the clock. */
-static void set_timer_later(long i, int64_t ms)
+static void set_timer_later(long i, int64_t ns)
 {
-    loop_call_later(loop, ms, expire, NULL, &timers[i]);
+    loop_call_later(loop, ns / 1000000, expire, NULL, &timers[i]);
 }
 
 static void cancel_timer(long i)
@@ -81,7 +81,7 @@ static void run_timers(void)
     MUST(loop_run(loop) == 0);
 }
 
-static void time_timers(void (*set)(long i, int64_t ms), long n)
+static void time_timers(void (*set)(long i, int64_t ns), long n)
 {
     struct bench_timers ops = {set, cancel_timer, run_timers, &expired};
     timers = bench_alloc((size_t)n + 1, sizeof *timers);
@@ -116,18 +116,17 @@ static void run_pairs(void)
     bench_each(NULL, bench_now() - start, BENCH_EVENTS);
 }
 
-void coloop_pairs(long unused)
+void coloop_pairs(long n)
 {
-    (void)unused;
-    bench_pairs_open();
+    bench_pairs_open(n);
     open_loop();
-    for (long i = 0; i < BENCH_PAIRS; i++)
+    for (long i = 0; i < n; i++)
         MUST(loop_add_reader(loop, bench_readers[i], on_readable, (void *)(intptr_t)i) == 0);
     loop_run_once(loop, 0);
     run_pairs();
 }
 
-static long hops;
+static long pairs, hops;
 
 static int hop_on(void *number)
 {
@@ -135,7 +134,7 @@ static int hop_on(void *number)
     char byte;
     while (co_read(bench_readers[i], &byte, 1) == 1) {
         if (hops < BENCH_EVENTS - BENCH_ACTIVE)
-            MUST(co_write(bench_writers[(i + 1) % BENCH_PAIRS], &byte, 1) == 1);
+            MUST(co_write(bench_writers[(i + 1) % pairs], &byte, 1) == 1);
         if (++hops == BENCH_EVENTS)
             loop_stop(loop);
     }
@@ -143,12 +142,12 @@ static int hop_on(void *number)
 }
 
 /* A task for each pair, on fds of the loop's own. */
-void coloop_pairs_tasks(long unused)
+void coloop_pairs_tasks(long n)
 {
-    (void)unused;
-    bench_pairs_open();
+    pairs = n;
+    bench_pairs_open(n);
     open_loop();
-    for (long i = 0; i < BENCH_PAIRS; i++) {
+    for (long i = 0; i < n; i++) {
         MUST(co_adopt(bench_readers[i]) == 0 && co_adopt(bench_writers[i]) == 0);
         co_task_release(loop_spawn(loop, hop_on, (void *)(intptr_t)i));
     }

@@ -4,6 +4,7 @@
 
 #include <coloop.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static loop_t *loop;
@@ -148,6 +149,17 @@ static int park(void *arg)
     return 0;
 }
 
+static double count_mappings(void)
+{
+    size_t n = 0;
+    FILE *file = fopen("/proc/self/maps", "r");
+    for (int c; file && (c = fgetc(file)) != EOF;)
+        n += c == '\n';
+    if (file)
+        fclose(file);
+    return (double)n;
+}
+
 static void run_parked(long n)
 {
     double memory = bench_memory("VmRSS"), tables = bench_memory("VmPTE");
@@ -160,6 +172,7 @@ static void run_parked(long n)
     bench_each("start", bench_now() - start, n);
     bench_result("memory", "bytes", (bench_memory("VmRSS") - memory) / (double)n);
     bench_result("tables", "bytes", (bench_memory("VmPTE") - tables) / (double)n);
+    bench_result("mappings", "mappings", count_mappings());
     loop_stats(loop, &stats);
     bench_result("unguarded", "stacks", (double)stats.stacks_unguarded);
     start = bench_now();
@@ -237,8 +250,8 @@ int main(int argc, char **argv)
         {"ready", "no handle", coloop_ready_record, BENCH_READY},
         {"timers", NULL, coloop_timers, BENCH_TIMERS},
         {"timers", "call_later", coloop_timers_later, BENCH_TIMERS},
-        {"pairs", NULL, coloop_pairs, {0}},
-        {"pairs", "tasks", coloop_pairs_tasks, {0}},
+        {"pairs", NULL, coloop_pairs, BENCH_PAIRS},
+        {"pairs", "tasks", coloop_pairs_tasks, BENCH_PAIRS},
         {"post", NULL, coloop_post, {0}},
         {"echo", NULL, coloop_echo, {-1}},
     };

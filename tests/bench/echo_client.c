@@ -19,8 +19,8 @@
 
 enum {
     WARM_MS = 50,
-    MEASURE_MS = 300,
-    MAX_MS = 2000,
+    MEASURE_MS = 200,
+    MAX_MS = 1500,
     ACTIVE_MAX = 1000,  /* requests on their way at a time, by the connections in turn */
     PER_ADDRESS = 5000, /* connections from one of 127.0.0.2 and up, which have so many ports */
     START_MS = 20000,

@@ -1,12 +1,11 @@
 /* growth.c: how libcoloop's costs grow with the number of things: tasks that go through one phase
- * after the other together, timers, callbacks, and fds. Nothing here should grow by more than the
+ * after the other together, timers and callbacks. Nothing here should grow by more than the
  * caches, and the heap's logarithm, account for. */
 #include "bench.h"
 
 #include <coloop.h>
 
 #include <stdlib.h>
-#include <unistd.h>
 
 static loop_t *loop;
 static long count, arrived;
@@ -138,48 +137,11 @@ static void run_calls(long n)
     end_phase("call");
 }
 
-/* --- Fds -------------------------------------------------------------------------------------- */
-
-enum { ACTIVE = 100 };
-static int (*pairs)[2];
-
-static int pass_on(void *number)
-{
-    long i = (long)(intptr_t)number;
-    char byte;
-    while (co_read(pairs[i][0], &byte, 1) == 1) {
-        if (arrived < BENCH_EVENTS - ACTIVE)
-            MUST(co_write(pairs[(i + 1) % count][1], &byte, 1) == 1);
-        if (++arrived == BENCH_EVENTS)
-            loop_stop(loop);
-    }
-    return 0;
-}
-
-static void run_fds(long n)
-{
-    count = n;
-    pairs = bench_alloc((size_t)n, sizeof *pairs);
-    MUST(pairs && (loop = loop_new(NULL)));
-    for (long i = 0; i < n; i++) {
-        MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]) == 0);
-        MUST(co_adopt(pairs[i][0]) == 0 && co_adopt(pairs[i][1]) == 0);
-        co_task_release(loop_spawn(loop, pass_on, (void *)(intptr_t)i));
-    }
-    loop_run_once(loop, 0);
-    begin_phase();
-    for (long i = 0; i < ACTIVE; i++)
-        MUST(write(pairs[i * (n / ACTIVE)][1], "x", 1) == 1);
-    MUST(loop_run(loop) == 1);
-    bench_each("event", bench_now() - start, BENCH_EVENTS);
-}
-
 int main(int argc, char **argv)
 {
     static const struct bench_work works[] = {
         {"growth-task", NULL, run_tasks, {1000, 10000, 100000, 1000000}},
         {"growth", NULL, run_calls, {1000, 10000, 100000, 1000000}},
-        {"growth-fd", NULL, run_fds, {100, 1000, 9000}},
     };
     return bench_main(argc, argv, "libcoloop", works, sizeof works / sizeof *works);
 }

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <ev.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -53,9 +52,9 @@ static void on_timer(struct ev_loop *l, ev_timer *timer, int events)
     expired++;
 }
 
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    ev_timer_set(&timers[i], (double)ms / 1e3, 0.);
+    ev_timer_set(&timers[i], (double)ns / 1e9, 0.);
     ev_timer_start(loop, &timers[i]);
 }
 
@@ -81,7 +80,7 @@ static void run_timers(long n)
 
 /* --- Readiness -------------------------------------------------------------------------------- */
 
-static ev_io ios[BENCH_PAIRS];
+static ev_io ios[BENCH_PAIRS_MAX];
 
 static void on_pair(struct ev_loop *l, ev_io *io, int events)
 {
@@ -90,12 +89,11 @@ static void on_pair(struct ev_loop *l, ev_io *io, int events)
         ev_break(l, EVBREAK_ALL);
 }
 
-static void run_pairs(long unused)
+static void run_pairs(long n)
 {
-    (void)unused;
-    bench_pairs_open();
+    bench_pairs_open(n);
     open_loop();
-    for (int i = 0; i < BENCH_PAIRS; i++) {
+    for (long i = 0; i < n; i++) {
         ev_io_init(&ios[i], on_pair, bench_readers[i], EV_READ);
         ev_io_start(loop, &ios[i]);
     }
@@ -109,49 +107,19 @@ static void run_pairs(long unused)
 /* --- Calls from other threads: an async watcher says that there are some, the queue is ours -----
  */
 
-struct call {
-    struct call *next;
-    void (*fn)(void *);
-    void *arg;
-};
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct call *first, **last = &first;
 static ev_async async;
-static long arrived;
-
-static void arrive(void *arg)
-{
-    (void)arg;
-    if (++arrived == (long)BENCH_THREADS * BENCH_POSTS)
-        ev_break(loop, EVBREAK_ALL);
-}
 
 static void post(void)
 {
-    struct call *call = malloc(sizeof *call);
-    MUST(call != NULL);
-    *call = (struct call){NULL, arrive, NULL};
-    pthread_mutex_lock(&mutex);
-    *last = call;
-    last = &call->next;
-    pthread_mutex_unlock(&mutex);
+    bench_queue_push();
     ev_async_send(loop, &async);
 }
 
 static void on_async(struct ev_loop *l, ev_async *watcher, int events)
 {
-    (void)l, (void)watcher, (void)events;
-    pthread_mutex_lock(&mutex);
-    struct call *call = first;
-    first = NULL;
-    last = &first;
-    pthread_mutex_unlock(&mutex);
-    for (struct call *next; call; call = next) {
-        next = call->next;
-        call->fn(call->arg);
-        free(call);
-    }
+    (void)watcher, (void)events;
+    if (bench_queue_run())
+        ev_break(l, EVBREAK_ALL);
 }
 
 static void run_post(long unused)
@@ -254,7 +222,7 @@ int main(int argc, char **argv)
     static const struct bench_work works[] = {
         {"ready", NULL, run_ready, BENCH_READY},
         {"timers", NULL, run_timers, BENCH_TIMERS},
-        {"pairs", NULL, run_pairs, {0}},
+        {"pairs", NULL, run_pairs, BENCH_PAIRS},
         {"post", NULL, run_post, {0}},
         {"echo", NULL, serve, {-1}},
     };

@@ -8,7 +8,6 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/thread.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -57,9 +56,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     expired++;
 }
 
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    struct timeval after = {ms / 1000, ms % 1000 * 1000};
+    struct timeval after = {ns / 1000000000, ns % 1000000000 / 1000};
     event_add(&timers[i], &after);
 }
 
@@ -92,13 +91,12 @@ static void on_readable(evutil_socket_t fd, short what, void *number)
         event_base_loopbreak(base);
 }
 
-static void run_pairs(long unused)
+static void run_pairs(long n)
 {
-    static struct event events[BENCH_PAIRS];
-    (void)unused;
-    bench_pairs_open();
+    static struct event events[BENCH_PAIRS_MAX];
+    bench_pairs_open(n);
     open_base();
-    for (long i = 0; i < BENCH_PAIRS; i++) {
+    for (long i = 0; i < n; i++) {
         event_assign(&events[i], base, bench_readers[i], EV_READ | EV_PERSIST, on_readable,
                      (void *)(intptr_t)i);
         event_add(&events[i], NULL);
@@ -113,49 +111,19 @@ static void run_pairs(long unused)
 /* --- Calls from other threads: an active event says that there are some, the queue is ours ------
  */
 
-struct call {
-    struct call *next;
-    void (*fn)(void *);
-    void *arg;
-};
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct call *first, **last = &first;
 static struct event wake;
-static long arrived;
-
-static void arrive(void *arg)
-{
-    (void)arg;
-    if (++arrived == (long)BENCH_THREADS * BENCH_POSTS)
-        event_base_loopbreak(base);
-}
 
 static void post(void)
 {
-    struct call *call = malloc(sizeof *call);
-    MUST(call != NULL);
-    *call = (struct call){NULL, arrive, NULL};
-    pthread_mutex_lock(&mutex);
-    *last = call;
-    last = &call->next;
-    pthread_mutex_unlock(&mutex);
+    bench_queue_push();
     event_active(&wake, EV_TIMEOUT, 1);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what, (void)arg;
-    pthread_mutex_lock(&mutex);
-    struct call *call = first;
-    first = NULL;
-    last = &first;
-    pthread_mutex_unlock(&mutex);
-    for (struct call *next; call; call = next) {
-        next = call->next;
-        call->fn(call->arg);
-        free(call);
-    }
+    if (bench_queue_run())
+        event_base_loopbreak(base);
 }
 
 static void run_posts(void)
@@ -309,7 +277,7 @@ int main(int argc, char **argv)
     static const struct bench_work works[] = {
         {"ready", NULL, run_ready, BENCH_READY},
         {"timers", NULL, run_timers, BENCH_TIMERS},
-        {"pairs", NULL, run_pairs, {0}},
+        {"pairs", NULL, run_pairs, BENCH_PAIRS},
         {"post", NULL, run_post, {0}},
         {"echo", NULL, serve, {-1}},
         {"echo-buffered", "bufferevent", serve_buffered, {-1}},

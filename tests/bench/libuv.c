@@ -1,7 +1,6 @@
 /* libuv.c: the works that libuv knows: callbacks, timers, readiness, calls from threads, echo. */
 #include "bench.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -50,9 +49,9 @@ static void on_timer(uv_timer_t *timer)
     expired++;
 }
 
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    uv_timer_start(&timers[i], on_timer, (uint64_t)ms, 0);
+    uv_timer_start(&timers[i], on_timer, (uint64_t)(ns / 1000000), 0);
 }
 
 static void cancel_timer(long i)
@@ -78,7 +77,7 @@ static void run_timers(long n)
 
 /* --- Readiness -------------------------------------------------------------------------------- */
 
-static uv_poll_t polls[BENCH_PAIRS];
+static uv_poll_t polls[BENCH_PAIRS_MAX];
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
@@ -88,12 +87,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         uv_stop(loop);
 }
 
-static void run_pairs(long unused)
+static void run_pairs(long n)
 {
-    (void)unused;
-    bench_pairs_open();
+    bench_pairs_open(n);
     open_loop();
-    for (int i = 0; i < BENCH_PAIRS; i++) {
+    for (long i = 0; i < n; i++) {
         uv_poll_init(loop, &polls[i], bench_readers[i]);
         uv_poll_start(&polls[i], UV_READABLE, on_readable);
     }
@@ -107,49 +105,19 @@ static void run_pairs(long unused)
 /* --- Calls from other threads: an async handle says that there are some, the queue is ours ------
  */
 
-struct call {
-    struct call *next;
-    void (*fn)(void *);
-    void *arg;
-};
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct call *first, **last = &first;
 static uv_async_t async;
-static long arrived;
-
-static void arrive(void *arg)
-{
-    (void)arg;
-    if (++arrived == (long)BENCH_THREADS * BENCH_POSTS)
-        uv_stop(loop);
-}
 
 static void post(void)
 {
-    struct call *call = malloc(sizeof *call);
-    MUST(call != NULL);
-    *call = (struct call){NULL, arrive, NULL};
-    pthread_mutex_lock(&mutex);
-    *last = call;
-    last = &call->next;
-    pthread_mutex_unlock(&mutex);
+    bench_queue_push();
     uv_async_send(&async);
 }
 
 static void on_async(uv_async_t *handle)
 {
     (void)handle;
-    pthread_mutex_lock(&mutex);
-    struct call *call = first;
-    first = NULL;
-    last = &first;
-    pthread_mutex_unlock(&mutex);
-    for (struct call *next; call; call = next) {
-        next = call->next;
-        call->fn(call->arg);
-        free(call);
-    }
+    if (bench_queue_run())
+        uv_stop(loop);
 }
 
 static void run_posts(void)
@@ -248,7 +216,7 @@ int main(int argc, char **argv)
 {
     static const struct bench_work works[] = {
         {"ready", NULL, run_ready, BENCH_READY},   {"timers", NULL, run_timers, BENCH_TIMERS},
-        {"pairs", NULL, run_pairs, {0}},           {"post", NULL, run_post, {0}},
+        {"pairs", NULL, run_pairs, BENCH_PAIRS},   {"post", NULL, run_post, {0}},
         {"echo", "try_write", serve_trying, {-1}}, {"echo-write", "write", serve, {-1}},
     };
     return bench_main(argc, argv, "libuv", works, sizeof works / sizeof *works);

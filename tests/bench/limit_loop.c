@@ -101,9 +101,9 @@ static void down(size_t i, struct entry entry)
     place(i, entry);
 }
 
-static void set_timer(long i, int64_t ms)
+static void set_timer(long i, int64_t ns)
 {
-    up(count++, (struct entry){loop_now + ms * 1000000, &timers[i]});
+    up(count++, (struct entry){loop_now + ns, &timers[i]});
 }
 
 static void take_out(size_t i)
@@ -154,22 +154,21 @@ void limit_timers(long n)
 
 /* --- Readiness -------------------------------------------------------------------------------- */
 
-void limit_pairs(long unused)
+void limit_pairs(long n)
 {
     struct epoll_event events[256];
     int epoll = epoll_create1(0);
     bool more = true;
-    (void)unused;
-    bench_pairs_open();
-    for (uint32_t i = 0; i < BENCH_PAIRS; i++) {
+    bench_pairs_open(n);
+    for (uint32_t i = 0; (long)i < n; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
         MUST(epoll_ctl(epoll, EPOLL_CTL_ADD, bench_readers[i], &event) == 0);
     }
     int64_t start = bench_now();
     bench_pairs_start();
     while (more) {
-        int n = epoll_wait(epoll, events, 256, -1);
-        for (int i = 0; i < n; i++)
+        int ready = epoll_wait(epoll, events, 256, -1);
+        for (int i = 0; i < ready; i++)
             more = bench_hop(events[i].data.u32);
     }
     bench_each(NULL, bench_now() - start, BENCH_EVENTS);

@@ -317,7 +317,7 @@ int main(int argc, char **argv)
         {"lock", NULL, run_lock, {0}},
         {"ready", NULL, limit_ready_calls, BENCH_READY},
         {"timers", NULL, limit_timers, BENCH_TIMERS},
-        {"pairs", NULL, limit_pairs, {0}},
+        {"pairs", NULL, limit_pairs, BENCH_PAIRS},
         {"post", NULL, limit_post, {0}},
         {"echo", NULL, limit_echo, {-1}},
         {"http", NULL, limit_http, {-1}},

@@ -63,7 +63,7 @@ function line(key, y,    i, base, t) {
 END {
     LEFT = 250; WIDTH = 700; TOP = 60; STEP = 18; LEAST = 0.5; MOST = 1000
     for (r = 1; r <= rows; r++)
-        if (row[r] !~ /^growth/ && unit[row[r]] != "stacks") shown[++lines] = row[r]
+        if (row[r] !~ /^growth/ && unit[row[r]] !~ /^(stacks|mappings)$/) shown[++lines] = row[r]
     bottom = TOP + lines * STEP
     height = bottom + 20 > TOP + contenders * 18 ? bottom + 20 : TOP + contenders * 18
     printf "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" ", LEFT + WIDTH + 230, height

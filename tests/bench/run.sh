@@ -33,7 +33,7 @@ install_peers() {
 
 build() {
     mkdir -p $out
-    { cmake -S . -B $out -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCOLOOP_TESTS=OFF &&
+    { cmake -S . -B $out -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCOLOOP_TESTS=OFF -DCOLOOP_PEERS=ON &&
         cmake --build $out -j "$(nproc)"; } >$out/build.log 2>&1 || { cat $out/build.log >&2; exit 1; }
     if command -v go >/dev/null; then
         go build -o $bin/go $here/go.go >>$out/build.log 2>&1 || say "go.go: see $out/build.log"
@@ -164,11 +164,12 @@ nginx=$(PATH=$PATH:/usr/sbin command -v nginx)
 make_site() {
     site=$(pwd)/$out/site
     mkdir -p "$site"
+    echo index >"$site/index.html"
     head -c 1024 /dev/zero | tr '\0' x >"$site/small.txt"
     head -c 102400 /dev/zero | tr '\0' x >"$site/large.txt"
     cat >$out/nginx.conf <<END
-daemon off; worker_processes 1; pid $site/../nginx.pid; error_log stderr crit;
-events { worker_connections 4096; }
+daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid $site/../nginx.pid; error_log stderr crit;
+events { worker_connections 16384; }
 http {
     access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; keepalive_timeout 600;
     default_type text/plain;
@@ -213,8 +214,22 @@ load_http() { # name, file, connections, seconds
         }' $out/wrk.txt >>$raw
 }
 
-serve_http() {
+memory_of() { awk -v name="$1:" '$1 == name { print $2 * 1024 }' /proc/"$server"/status; }
+
+# What a connection costs that waits while others are served.
+hold_idle() { # name, connections
+    before=$(memory_of VmRSS)
+    if taskset -c $last_core $bin/idle $http_port "$2" 1000 >$out/idle.txt; then
+        awk -v name="$1" -v n="$2" -v bytes=$(($(memory_of VmHWM) - before)) 'BEGIN {
+            printf "http-idle-memory\t%s\t%d\tbytes\t%.6g\n", name, n, bytes / n }' >>$raw
+    else
+        say "$1: $(cat $out/idle.txt)"
+    fi
+}
+
+serve_http() { # name, whether for the first time
     start_http "$1"
+    [ "$2" != 1 ] || hold_idle "$1" 9000
     load_http "$1" small 100 2
     load_http "$1" small 1000 1
     load_http "$1" large 100 1
@@ -225,9 +240,9 @@ serve_http() {
 run_http() {
     command -v wrk >/dev/null || return 0
     make_site
-    for _ in 1 2 3; do
+    for round in 1 2 3; do
         for name in limit libcoloop ${nginx:+nginx}; do
-            serve_http "$name"
+            serve_http "$name" $round
         done
     done
 }
@@ -244,7 +259,7 @@ run_work() {
         echo) run_echo ;;
         count) run_count ;;
         http) run_http ;;
-        growth) alternate 1 growth-task growth growth-fd ;;
+        growth) $bin/growth >>$raw ;;
         *) alternate 5 "$1" ;;
     esac
 }

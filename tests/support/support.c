@@ -1,6 +1,7 @@
 #include "support.h"
 
 #include "context/sanitizer.h"
+#include "selector/selector.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -173,6 +174,14 @@ int run_task_in(loop_t *loop, const char *name, co_fn *fn, void *arg)
 
 /* --- Fds and variants ------------------------------------------------------------------------- */
 
+void need_proc(void)
+{
+    if (access("/proc/self/statm", R_OK) == 0)
+        return;
+    print_message("skipped, as there is no /proc\n");
+    skip();
+}
+
 void make_socketpair(int fds[2])
 {
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
@@ -186,7 +195,9 @@ void make_pipe(int fds[2])
 bool selector_is(const char *name)
 {
     const char *chosen = getenv("COLOOP_SELECTOR");
-    return chosen && strcmp(chosen, name) == 0;
+    if (!chosen || !*chosen)
+        chosen = COLOOP_DEFAULT_SELECTOR;
+    return strcmp(coloop__selector_find(*chosen ? chosen : NULL)->name, name) == 0;
 }
 
 bool under_asan(void)

@@ -12,6 +12,8 @@
 
 #include <coloop.h>
 
+#include "portable.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +59,18 @@ int run_task_in(loop_t *loop, const char *name, co_fn *fn, void *arg);
 void fail_allocation(size_t n, bool for_ever);
 size_t allocations(void);
 size_t blocks(void);
+
+/* In place of a test whose calls only Linux has, elsewhere. */
+#define ONLY_ON_LINUX(test)                                                                        \
+    static void test(void **state)                                                                 \
+    {                                                                                              \
+        (void)state;                                                                               \
+        print_message("%s: skipped, as only Linux has what it uses\n", #test);                     \
+        skip();                                                                                    \
+    }
+
+/* Skips a test, on the main stack, where /proc does not tell of the process. */
+void need_proc(void);
 
 /* A connected pair of non-blocking sockets or pipe ends, foreign to any loop. */
 void make_socketpair(int fds[2]);
