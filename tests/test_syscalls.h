@@ -50,8 +50,15 @@ static inline bool forbid_system_calls(void)
 #endif
         ALLOW(__NR_ppoll),
         ALLOW(__NR_clock_gettime),
+#ifdef __NR_clock_gettime64
+        ALLOW(__NR_clock_gettime64),
+        ALLOW(__NR_ppoll_time64),
+#endif
 #if COLOOP_CONTEXT_UCONTEXT
         ALLOW(__NR_rt_sigprocmask), /* swapcontext's own */
+#ifdef __NR_sigprocmask
+        ALLOW(__NR_sigprocmask), /* and that on 32-bit x86 */
+#endif
 #endif
         ALLOW(__NR_write),
         ALLOW(__NR_exit_group),
