@@ -111,7 +111,7 @@ i386() {
     need gcc:gcc # its version is part of a package's name
     # The package gcc-multilib, which brings <asm>, conflicts with the compilers for other machines.
     cflags="-m32 -idirafter /usr/include/$(uname -m)-linux-gnu"
-    want "test -e \"\$(gcc -print-file-name=32/libgcc.a)\":gcc-$(gcc -dumpversion)-multilib"
+    want "test -e \"\$(g++ -print-file-name=32/libstdc++.a)\":g++-$(gcc -dumpversion)-multilib"
 }
 
 musl() {
@@ -130,8 +130,8 @@ emulated() { # machine, and what Debian calls it
     target=$1-linux-gnu
     configure -DCMAKE_SYSTEM_NAME=Linux "-DCMAKE_SYSTEM_PROCESSOR=$1" \
         "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-$1;-L;/usr/$target"
-    want "$target-gcc:gcc-$target" "test -e /usr/$target/lib/libc.so:libc6-dev-$2-cross" \
-        "qemu-$1:qemu-user"
+    want "$target-gcc:gcc-$target" "$target-g++:g++-$target" \
+        "test -e /usr/$target/lib/libc.so:libc6-dev-$2-cross" "qemu-$1:qemu-user"
 }
 
 # --- One variant ----------------------------------------------------------------------------------
@@ -143,10 +143,12 @@ run_variant() {
             return 2 ;;
     esac
     build=build/${name:-gcc}
-    if [ -n "$target" ]; then
-        [ $cc = clang ] && configure "-DCMAKE_C_COMPILER_TARGET=$target" || cc=$target-gcc
-    fi
-    configure "-DCMAKE_C_COMPILER=$cc" "-DCMAKE_C_FLAGS=$cflags" "-DCMAKE_EXE_LINKER_FLAGS=$ldflags"
+    case ${target:+$cc} in
+        gcc) cc=$target-gcc cxx=$target-g++ ;;
+        clang) configure "-DCMAKE_C_COMPILER_TARGET=$target" "-DCMAKE_CXX_COMPILER_TARGET=$target" ;;
+    esac
+    configure "-DCMAKE_C_COMPILER=$cc" "-DCMAKE_C_FLAGS=$cflags" "-DCMAKE_CXX_FLAGS=$cflags" \
+        "-DCMAKE_EXE_LINKER_FLAGS=$ldflags"
     export CXX=$cxx
 
     set -f

@@ -50,8 +50,15 @@ static inline bool forbid_system_calls(void)
 #endif
         ALLOW(__NR_ppoll),
         ALLOW(__NR_clock_gettime),
+#ifdef __NR_clock_gettime64
+        ALLOW(__NR_clock_gettime64),
+        ALLOW(__NR_ppoll_time64),
+#endif
 #if COLOOP_CONTEXT_UCONTEXT || COLOOP_HAVE_KQUEUE
         ALLOW(__NR_rt_sigprocmask), /* swapcontext's own, or of kevent as the tests bring it */
+#ifdef __NR_sigprocmask
+        ALLOW(__NR_sigprocmask), /* and swapcontext's on 32-bit x86 */
+#endif
 #endif
         ALLOW(__NR_write),
         ALLOW(__NR_exit_group),
