@@ -39,7 +39,8 @@ struct loop {
     unsigned look_at;     /* that many make a turn due, or a glance at the coarse clock */
     int64_t coarse_turn;  /* the coarse clock at the last turn */
     bool running, debug, closing;
-    bool passes_chain; /* the next pass may begin where the one at hand ends */
+    bool passes_chain; /* the next pass may begin where the one at hand ends; no more once a task
+                          has ended for which the loop is run */
     const bool *until; /* what loop__run_while waits for, or NULL */
     bool exported;     /* loop_fd was called */
     struct heap timers;
@@ -60,7 +61,7 @@ struct loop {
     void *client_data;
     size_t client_work;     /* tasks alive */
     int cancelled;          /* tasks that loop_close cancelled */
-    bool no_work;           /* client_work is 0, kept by the client for loop_close */
+    bool no_work;           /* client_work is 0, kept by the client: what loop_close waits for */
     uint64_t slow_reported; /* slow items the client has reported itself, in debug mode */
     size_t holds;
 
