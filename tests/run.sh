@@ -16,6 +16,7 @@ variants="
 --kqueue
 --old-kqueue --filter $fds
 --valgrind
+--tsan
 --tsan --clang
 --hardened
 --lto
@@ -28,6 +29,7 @@ variants="
 --aarch64
 --aarch64 --clang --filter $main
 --aarch64 --ucontext --filter $main
+--aarch64 --hardened --filter $main
 --riscv64 --filter $main
 --riscv64 --ucontext --filter $main
 "
