@@ -114,9 +114,7 @@ int co_accept_here(int fd, struct sockaddr *address, socklen_t *length, const ch
     int rc = co__check(task);
     if (rc < 0)
         return rc;
-    rc = await_connection(task, fd, address, length, where);
-    co__spend(task);
-    return rc;
+    return co__spent(task, await_connection(task, fd, address, length, where));
 }
 
 /* --- Connecting ------------------------------------------------------------------------------- */
@@ -174,6 +172,5 @@ int co_connect_here(int fd, const struct sockaddr *address, socklen_t length, co
     }
     if (rc == -EINPROGRESS || rc == -EINTR)
         rc = await_outcome(task, fd, where);
-    co__spend(task);
-    return rc;
+    return co__spent(task, rc);
 }

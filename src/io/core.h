@@ -20,25 +20,30 @@ struct io_waiter {
 void io__on_ready(struct loop__fd_wait *wait, int ready);
 void io__undo(struct co__wait *wait);
 
-static inline void io_waiter_init(struct io_waiter *waiter, co_task_t *task, int fd,
-                                  unsigned events, const char *call, const char *where)
+/* What io__park does, for where it pays to have it inlined. */
+static inline __attribute__((always_inline)) int io_wait(co_task_t *task, struct loop__fd *own,
+                                                         int fd, unsigned events, const char *call,
+                                                         const char *where)
 {
-    waiter->wait.task = task;
-    waiter->wait.undo = io__undo;
-    waiter->wait.next = NULL;
-    waiter->fd.fd = fd;
-    waiter->fd.events = events;
-    waiter->fd.wake = io__on_ready;
+    struct io_waiter waiter;
+    waiter.wait.task = task;
+    waiter.wait.undo = io__undo;
+    waiter.wait.next = NULL;
+    waiter.fd.fd = fd;
+    waiter.fd.events = events;
+    waiter.fd.wake = io__on_ready;
     co__reason(task, call, where, CO__FD)->fd = fd;
     task->reason.events = events;
-}
-
-/* What was waited for, unless another task has closed it since we were woken: the number may be
- * another file. */
-static inline int io_waited(const struct io_waiter *waiter, int rc, const struct loop__fd *entry,
-                            uint32_t forgotten)
-{
-    return rc < 0 ? rc : entry->forgotten == forgotten ? waiter->wait.value : -EBADF;
+    int rc = loop__fd_wait(task->loop, own, &waiter.fd);
+    if (rc < 0)
+        return rc == -EPERM ? (int)events : rc;
+    const struct loop__fd *entry = own ? own : loop__fd_find(task->loop, fd);
+    uint32_t forgotten = entry->forgotten;
+    rc = task_park(task, &waiter.wait);
+    if (rc < 0)
+        return rc;
+    /* another task may have closed it since we were woken, and the number be another file */
+    return entry->forgotten == forgotten ? waiter.wait.value : -EBADF;
 }
 
 /* Parks until some of events are ready on fd, and returns those; at once with all of them for an fd

@@ -20,15 +20,7 @@ void io__undo(struct co__wait *wait)
 int io__park(co_task_t *task, struct loop__fd *own, int fd, unsigned events, const char *call,
              const char *where)
 {
-    struct io_waiter waiter;
-    io_waiter_init(&waiter, task, fd, events, call, where);
-    int rc = loop__fd_wait(task->loop, own, &waiter.fd);
-    if (rc < 0)
-        return rc == -EPERM ? (int)events : rc;
-    const struct loop__fd *entry = own ? own : loop__fd_find(task->loop, fd);
-    uint32_t forgotten = entry->forgotten;
-    rc = co__park(task, &waiter.wait);
-    return io_waited(&waiter, rc, entry, forgotten);
+    return io_wait(task, own, fd, events, call, where);
 }
 
 /* What poll(2) says now. */
@@ -74,8 +66,7 @@ int co_await_fd_here(int fd, int events, const char *where)
     rc = !wanted ? -EINVAL
          : entry ? await_own(task, entry, fd, wanted, where)
                  : io__park(task, NULL, fd, wanted, "co_await_fd", where);
-    co__spend(task);
-    return rc;
+    return co__spent(task, rc);
 }
 
 /* --- Whose an fd is --------------------------------------------------------------------------- */

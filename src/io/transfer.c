@@ -58,20 +58,6 @@ static inline __attribute__((always_inline)) ssize_t try_once(struct transfer *t
     return n;
 }
 
-/* io__park, for the usual case. */
-static inline int wait_for(co_task_t *task, struct loop__fd *own, int fd, unsigned events,
-                           const char *call, const char *where)
-{
-    if (!own || !(own->armed & SELECT_EDGE))
-        return io__park(task, own, fd, events, call, where);
-    struct io_waiter waiter;
-    io_waiter_init(&waiter, task, fd, events, call, where);
-    loop__fd_wait(task->loop, own, &waiter.fd);
-    uint32_t forgotten = own->forgotten;
-    int rc = park(task, &waiter.wait);
-    return io_waited(&waiter, rc, own, forgotten);
-}
-
 /* Waits and attempts in turn. */
 static inline __attribute__((always_inline)) ssize_t wait_and_try(
     struct transfer *t, struct loop__fd *own, unsigned events, attempt_fn *attempt, size_t full,
@@ -79,7 +65,7 @@ static inline __attribute__((always_inline)) ssize_t wait_and_try(
 {
     co_task_t *task = co__current;
     for (;;) {
-        int rc = wait_for(task, own, t->fd, events, call, where);
+        int rc = io_wait(task, own, t->fd, events, call, where);
         if (rc < 0)
             return rc;
         if (!own)
@@ -116,19 +102,16 @@ static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t
                  : wait_and_try_apart(t, own, events, attempt, full, call, where);
 }
 
-/* What every call ends with. */
-static inline ssize_t spent(ssize_t n)
-{
-    co__spend(co__current);
-    return n;
-}
-
 static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t, unsigned events,
                                                              attempt_fn *attempt, size_t full,
-                                                             const char *call, const char *where)
+                                                             bool often, const char *call,
+                                                             const char *where)
 {
-    int rc = co__check(co__current);
-    return rc < 0 ? rc : spent(carry_on(t, events, attempt, full, false, call, where));
+    co_task_t *task = co__current;
+    int rc = co__check(task);
+    if (rc < 0)
+        return rc;
+    return co__spent(task, carry_on(t, events, attempt, full, often, call, where));
 }
 
 /* --- Fds that may block ----------------------------------------------------------------------- */
@@ -171,8 +154,7 @@ static inline __attribute__((always_inline)) ssize_t try_read(struct transfer *t
 ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
 {
     struct transfer t = {.fd = fd, .data = data, .size = size};
-    int rc = co__check(co__current);
-    return rc < 0 ? rc : spent(carry_on(&t, CO_READ, try_read, size, true, "co_read", where));
+    return perform(&t, CO_READ, try_read, size, true, "co_read", where);
 }
 
 static size_t iov_bytes(const struct iovec *iov, int n)
@@ -193,7 +175,7 @@ static ssize_t try_readv(struct transfer *t, bool own)
 ssize_t co_readv_here(int fd, const struct iovec *iov, int n, const char *where)
 {
     struct transfer t = {.fd = fd, .iov = (struct iovec *)iov, .size = (size_t)n};
-    return perform(&t, CO_READ, try_readv, n > 0 ? iov_bytes(iov, n) : 0, "co_readv", where);
+    return perform(&t, CO_READ, try_readv, n > 0 ? iov_bytes(iov, n) : 0, false, "co_readv", where);
 }
 
 static ssize_t try_recvfrom(struct transfer *t, bool own)
@@ -206,7 +188,7 @@ static ssize_t try_recvfrom(struct transfer *t, bool own)
 ssize_t co_recv_here(int fd, void *data, size_t size, int flags, const char *where)
 {
     struct transfer t = {.fd = fd, .data = data, .size = size, .flags = flags};
-    return perform(&t, CO_READ, try_recvfrom, flags ? 0 : size, "co_recv", where);
+    return perform(&t, CO_READ, try_recvfrom, flags ? 0 : size, false, "co_recv", where);
 }
 
 ssize_t co_recvfrom_here(int fd, void *data, size_t size, int flags, struct sockaddr *address,
@@ -215,7 +197,7 @@ ssize_t co_recvfrom_here(int fd, void *data, size_t size, int flags, struct sock
     struct transfer t = {.fd = fd, .data = data, .size = size, .flags = flags};
     t.address = address;
     t.length = length;
-    return perform(&t, CO_READ, try_recvfrom, flags ? 0 : size, "co_recvfrom", where);
+    return perform(&t, CO_READ, try_recvfrom, flags ? 0 : size, false, "co_recvfrom", where);
 }
 
 static ssize_t try_recvmsg(struct transfer *t, bool own)
@@ -227,7 +209,7 @@ static ssize_t try_recvmsg(struct transfer *t, bool own)
 ssize_t co_recvmsg_here(int fd, struct msghdr *message, int flags, const char *where)
 {
     struct transfer t = {.fd = fd, .message = message, .flags = flags};
-    return perform(&t, CO_READ, try_recvmsg, 0, "co_recvmsg", where);
+    return perform(&t, CO_READ, try_recvmsg, 0, false, "co_recvmsg", where);
 }
 
 /* --- Writing ---------------------------------------------------------------------------------- */
@@ -266,14 +248,14 @@ ssize_t co_write_here(int fd, const void *data, size_t size, const char *where)
 {
     struct transfer t = {.fd = fd, .const_data = data, .size = size};
     int rc = co__check(co__current);
-    return rc < 0 ? rc : spent(write_all(&t, try_write, "co_write", where));
+    return rc < 0 ? rc : co__spent(co__current, write_all(&t, try_write, "co_write", where));
 }
 
 ssize_t co_send_here(int fd, const void *data, size_t size, int flags, const char *where)
 {
     struct transfer t = {.fd = fd, .const_data = data, .size = size, .flags = flags};
     int rc = co__check(co__current);
-    return rc < 0 ? rc : spent(write_all(&t, try_send, "co_send", where));
+    return rc < 0 ? rc : co__spent(co__current, write_all(&t, try_send, "co_send", where));
 }
 
 static ssize_t try_sendto(struct transfer *t, bool own)
@@ -290,7 +272,7 @@ ssize_t co_sendto_here(int fd, const void *data, size_t size, int flags,
     t.address = (struct sockaddr *)address;
     t.length = &length;
     int rc = co__check(co__current);
-    return rc < 0 ? rc : spent(write_all(&t, try_sendto, "co_sendto", where));
+    return rc < 0 ? rc : co__spent(co__current, write_all(&t, try_sendto, "co_sendto", where));
 }
 
 static ssize_t try_sendmsg(struct transfer *t, bool own)
@@ -334,7 +316,7 @@ ssize_t co_sendmsg_here(int fd, const struct msghdr *message, int flags, const c
     if (n >= 0)
         n = write_rest(fd, message->msg_iov, message->msg_iovlen, (size_t)n, flags, try_send,
                        "co_sendmsg", where);
-    return spent(n);
+    return co__spent(co__current, n);
 }
 
 static ssize_t try_writev(struct transfer *t, bool own)
@@ -359,5 +341,5 @@ ssize_t co_writev_here(int fd, const struct iovec *iov, int n, const char *where
     ssize_t done = carry_on(&t, CO_WRITE, try_writev, 0, false, "co_writev", where);
     if (done >= 0)
         done = write_rest(fd, iov, (size_t)n, (size_t)done, 0, try_write, "co_writev", where);
-    return spent(done);
+    return co__spent(co__current, done);
 }

@@ -17,7 +17,6 @@ enum {
 
 /* A layer above that keeps work in the loop. The loop knows it only by these calls. */
 struct loop_client {
-    void (*begin)(loop_t *);        /* at the beginning of every run */
     void (*report_stuck)(loop_t *); /* work is left that nothing can wake: tell who */
     void (*cancel_all)(loop_t *);   /* at close: asks all work to end, and new work as well */
     void (*outside)(void (*)(void *), void *); /* makes a call on the running loop's own stack */

@@ -199,8 +199,6 @@ static int begin(loop_t *loop)
     loop->now = loop__clock(loop);
     loop->ran_in_turn = loop->turn_limit = loop->look_at = 1; /* the first turn comes at once */
     loop->passes_chain = false;
-    if (loop->client)
-        loop->client->begin(loop);
     return 0;
 }
 

@@ -18,17 +18,13 @@ int co_barrier_wait_here(co_barrier_t *barrier, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if (!barrier->parties || barrier->broken) {
-        rc = barrier->parties ? -EPIPE : -EINVAL;
-        co__spend(self);
-        return rc;
-    }
+    if (!barrier->parties || barrier->broken)
+        return co__spent(self, barrier->parties ? -EPIPE : -EINVAL);
     int place = (int)barrier->arrived++;
     if (barrier->arrived == barrier->parties) {
         barrier->arrived = 0;
         sync__wake_all(&barrier->waiters, 0);
-        co__spend(self);
-        return place;
+        return co__spent(self, place);
     }
     struct sync_waiter waiter = {.object = barrier, .left = leave};
     co__reason(self, "co_barrier_wait", where, CO__OBJECT)->object = barrier;

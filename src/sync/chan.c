@@ -117,10 +117,8 @@ int co_chan_send_here(co_chan_t *chan, const void *item, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if ((rc = co_chan_try_send(chan, item)) != -EAGAIN) {
-        co__spend(self);
-        return rc;
-    }
+    if ((rc = co_chan_try_send(chan, item)) != -EAGAIN)
+        return co__spent(self, rc);
     co__reason(self, "co_chan_send", where, CO__OBJECT)->object = chan;
     return park(self, &chan->senders, (void *)item);
 }
@@ -131,10 +129,8 @@ int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if ((rc = co_chan_try_recv(chan, item)) != -EAGAIN) {
-        co__spend(self);
-        return rc;
-    }
+    if ((rc = co_chan_try_recv(chan, item)) != -EAGAIN)
+        return co__spent(self, rc);
     co__reason(self, "co_chan_recv", where, CO__OBJECT)->object = chan;
     return park(self, &chan->receivers, item);
 }

@@ -7,10 +7,8 @@ int co_cond_wait_here(co_cond_t *cond, co_mutex_t *mutex, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if (mutex->owner != self) {
-        co__spend(self);
-        return -EPERM;
-    }
+    if (mutex->owner != self)
+        return co__spent(self, -EPERM);
     struct sync_waiter waiter = {0};
     co__reason(self, "co_cond_wait", where, CO__OBJECT)->object = cond;
     co_mutex_unlock(mutex);

@@ -7,10 +7,8 @@ int co_event_wait_here(co_event_t *event, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if (event->is_set) {
-        co__spend(self);
-        return 0;
-    }
+    if (event->is_set)
+        return co__spent(self, 0);
     struct sync_waiter waiter = {0};
     co__reason(self, "co_event_wait", where, CO__OBJECT)->object = event;
     return sync__park(self, &event->waiters, &waiter);

@@ -85,8 +85,7 @@ int co_await_future_here(co_future_t *future, void **value, const char *where)
         return rc;
     if (value)
         *value = waiter.object;
-    co__spend(self);
-    return waiter.kind;
+    return co__spent(self, waiter.kind);
 }
 
 int co_future_add_done_callback(co_future_t *future, co_future_fn *fn, void *arg)

@@ -19,12 +19,11 @@ static __attribute__((noinline)) int lock_slowly(co_mutex_t *mutex, const char *
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if (!mutex->owner || mutex->owner == self) {
-        rc = mutex->owner ? -EDEADLK : 0;
-        if (rc == 0)
-            set_owner(mutex, self);
-        co__spend(self);
-        return rc;
+    if (mutex->owner == self)
+        return co__spent(self, -EDEADLK);
+    if (!mutex->owner) {
+        set_owner(mutex, self);
+        return co__spent(self, 0);
     }
     struct sync_waiter waiter = {0};
     co__reason(self, "co_mutex_lock", where, CO__OWNED)->object = &mutex->owner;
@@ -37,8 +36,7 @@ int co_mutex_lock_here(co_mutex_t *mutex, const char *where)
     if (!self || self->interrupt || mutex->owner)
         return lock_slowly(mutex, where);
     set_owner(mutex, self);
-    co__spend(self);
-    return 0;
+    return co__spent(self, 0);
 }
 
 int co_mutex_trylock(co_mutex_t *mutex)

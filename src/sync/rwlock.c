@@ -52,8 +52,7 @@ static int lock_for(co_rwlock_t *lock, int kind, const char *where)
         lock->readers++;
     else
         lock->writer = co_task_retain(self);
-    co__spend(self);
-    return rc;
+    return co__spent(self, rc);
 }
 
 int co_rwlock_rdlock_here(co_rwlock_t *lock, const char *where)

@@ -259,10 +259,8 @@ int co_select_here(co_case_t cases[], size_t n, const char *where)
     if (rc < 0)
         return rc;
     rc = are_valid(cases, n) ? try_all(self, cases, n) : -EINVAL;
-    if (rc != -EAGAIN) {
-        co__spend(self);
-        return rc;
-    }
+    if (rc != -EAGAIN)
+        return co__spent(self, rc);
     struct select_wait few[FEW], *waits = n <= FEW ? few : coloop__alloc(n * sizeof *waits);
     if (!waits)
         return -ENOMEM;

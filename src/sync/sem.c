@@ -14,10 +14,8 @@ int co_sem_acquire_here(co_sem_t *sem, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if (co_sem_tryacquire(sem) == 0) {
-        co__spend(self);
-        return 0;
-    }
+    if (co_sem_tryacquire(sem) == 0)
+        return co__spent(self, 0);
     struct sync_waiter waiter = {0};
     co__reason(self, "co_sem_acquire", where, CO__OBJECT)->object = sem;
     return sync__park(self, &sem->waiters, &waiter);

@@ -148,7 +148,7 @@ struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
     unsigned indirect; /* above 0, tasks go on in the loop's stack and not in each other */
-    struct exceptions *exceptions; /* of the thread that runs the loop; NULL without C++ */
+    struct exceptions *exceptions; /* of the loop's thread; NULL without C++ */
     int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
@@ -211,6 +211,11 @@ static inline void co__spend(co_task_t *task)
     if (__builtin_expect(--task->budget <= 0, 0))
         co__spend_slow(task);
 }
+static inline ssize_t co__spent(co_task_t *task, ssize_t result)
+{
+    co__spend(task);
+    return result;
+}
 
 /* Notes what the running task is about to park for. */
 static inline struct co__reason *co__reason(co_task_t *task, const char *call, const char *where,
@@ -226,8 +231,8 @@ static inline struct co__reason *co__reason(co_task_t *task, const char *call, c
  * task->winner; or until it is interrupted: -ECANCELED, -ETIMEDOUT; all waits are undone then.
  * -ENOMEM: a deadline could not be set, likewise. */
 int co__park(co_task_t *task, struct co__wait *waits);
-int co__park_slowly(co_task_t *task,
-                    struct co__wait *waits); /* the same, looking at all that is rare */
+/* Its look at all that is rare, when the waits are set: 0, or it does not park. */
+int co__park_slow(co_task_t *task);
 /* The running task goes to the end of the ready queue, and gives way. */
 void co__take_a_turn(co_task_t *task, const struct co__reason *reason);
 /* Wakes the task of a wait that the caller has taken away from where it waited; the others are

@@ -124,10 +124,8 @@ int co_group_wait_here(co_group_t *group, const char *where)
     co_task_t *self = co__current;
     if (!self)
         return -EPERM;
-    if (self->group == group) {
-        co__spend(self);
-        return -EDEADLK;
-    }
+    if (self->group == group)
+        return co__spent(self, -EDEADLK);
     int rc = self->interrupt;
     while (rc == 0 && group->count) /* a child may have come since we were woken */
         rc = park_for(self, group, where);

@@ -122,12 +122,6 @@ static bool wait_for_self(const co_task_t *self, co_task_t *const tasks[], size_
     return false;
 }
 
-static int spent(co_task_t *self, int rc)
-{
-    co__spend(self);
-    return rc;
-}
-
 static int await_task(co_task_t *task, const char *call, const char *where)
 {
     co_task_t *self = co__current;
@@ -137,10 +131,10 @@ static int await_task(co_task_t *task, const char *call, const char *where)
         return -EPERM;
     int rc = co__check(self);
     if ((task == self || is_awaited(self)) && wait_for_self(self, &task, 1))
-        return spent(self, -EDEADLK);
+        return co__spent(self, -EDEADLK);
     rc = join(self, task, rc, call, where);
     int result = take(self, task);
-    return spent(self, rc < 0 && result == -ECANCELED ? rc : result);
+    return co__spent(self, rc < 0 && result == -ECANCELED ? rc : result);
 }
 
 int co_await_task_here(co_task_t *task, const char *where)
@@ -293,7 +287,7 @@ int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where)
     if (!self)
         return rc;
     if (wait_for_self(self, tasks, n))
-        return spent(self, -EDEADLK);
+        return co__spent(self, -EDEADLK);
     struct watch watch = {.mode = CO_FIRST_FAILED, .failed = count_null(tasks, n)};
     int result = watch.failed ? -ENOMEM : 0;
     rc = gather(self, rc, &watch, tasks, n, "co_gather", where);
@@ -304,7 +298,7 @@ int co_gather_tasks_here(co_task_t *const tasks[], size_t n, const char *where)
         int own = take(first ? self : NULL, tasks[i]);
         result = first ? own : result;
     }
-    return spent(self, rc < 0 ? rc : result);
+    return co__spent(self, rc < 0 ? rc : result);
 }
 
 int co_gather_all_here(co_task_t *const tasks[], size_t n, int results[], const char *where)
@@ -314,7 +308,7 @@ int co_gather_all_here(co_task_t *const tasks[], size_t n, int results[], const 
     if (!self)
         return rc;
     if (wait_for_self(self, tasks, n))
-        return spent(self, -EDEADLK);
+        return co__spent(self, -EDEADLK);
     struct watch watch = {.mode = CO_ALL};
     rc = gather(self, rc, &watch, tasks, n, "co_gather_all", where);
     for (size_t i = 0; i < n; i++) {
@@ -323,7 +317,7 @@ int co_gather_all_here(co_task_t *const tasks[], size_t n, int results[], const 
         if (results)
             results[i] = result;
     }
-    return spent(self, rc < 0 ? rc : failed);
+    return co__spent(self, rc < 0 ? rc : failed);
 }
 
 int co_wait_here(co_task_t *const tasks[], size_t n, int mode, const char *where)
@@ -333,14 +327,14 @@ int co_wait_here(co_task_t *const tasks[], size_t n, int mode, const char *where
     if (rc < 0)
         return rc;
     if (n == 0 || mode < CO_ALL || mode > CO_FIRST_FAILED || count_null(tasks, n))
-        return spent(self, -EINVAL);
+        return co__spent(self, -EINVAL);
     if (wait_for_self(self, tasks, n))
-        return spent(self, -EDEADLK);
+        return co__spent(self, -EDEADLK);
     struct watch watch = {.mode = mode};
     self->awaiting_all = tasks;
     self->awaiting_count =
         mode == CO_ALL ? n : 0; /* the others may end before a task that waits for us */
     rc = watch_tasks(self, &watch, tasks, n, "co_wait", where);
     self->awaiting_count = 0;
-    return spent(self, rc < 0 ? rc : (int)watch.done);
+    return co__spent(self, rc < 0 ? rc : (int)watch.done);
 }

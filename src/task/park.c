@@ -43,7 +43,7 @@ static inline __attribute__((always_inline)) void take_a_turn(co_task_t *task,
     task->state = CO__READY;
     list_push_back(&task->loop->ready, &task->ready.link);
     tell_probe(task, NULL);
-    give_way(task);
+    task_give_way(task);
 }
 
 void co__take_a_turn(co_task_t *task, const struct co__reason *reason)
@@ -80,25 +80,20 @@ static void undo_waits(co_task_t *task, const struct co__wait *but)
 
 int co__park(co_task_t *task, struct co__wait *waits)
 {
-    return park(task, waits);
+    return task_park(task, waits);
 }
 
-int co__park_slowly(co_task_t *task, struct co__wait *waits)
+int co__park_slow(co_task_t *task)
 {
-    task->waits = waits;
+    int rc = 0;
     tell_probe(task, &task->reason);
-    if (__builtin_expect(task->interrupt, 0)) { /* since its last check, as it was woken in vain */
+    if (task->interrupt) /* since its last check, as it was woken in vain */
+        rc = task->interrupt;
+    else if (!task->scope->armed)
+        rc = co__arm_scopes(task);
+    if (rc < 0)
         undo_waits(task, NULL);
-        return task->interrupt;
-    }
-    if (__builtin_expect(!task->scope->armed && co__arm_scopes(task) < 0, 0)) {
-        undo_waits(task, NULL);
-        return -ENOMEM;
-    }
-    task->since = task->loop->now;
-    task->state = CO__PARKED;
-    give_way(task);
-    return task->code;
+    return rc;
 }
 
 void co__wake(struct co__wait *wait, int value)
@@ -109,7 +104,7 @@ void co__wake(struct co__wait *wait, int value)
     task->code = 0;
     if (wait != task->waits || wait->next)
         undo_waits(task, wait);
-    make_ready(task);
+    task_make_ready(task);
     tell_probe(task, NULL);
 }
 
@@ -118,7 +113,7 @@ void co__interrupt(co_task_t *task, int code)
     undo_waits(task, NULL);
     task->winner = NULL;
     task->code = code;
-    make_ready(task);
+    task_make_ready(task);
     tell_probe(task, NULL);
 }
 

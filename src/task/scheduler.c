@@ -11,13 +11,6 @@ static void init_pool(struct stack_pool *pool, size_t size)
     pool->entry = co__stack_main;
 }
 
-/* A run begins, which may be on another thread than the last one. */
-static void begin(loop_t *loop)
-{
-    struct scheduler *scheduler = loop->client_data;
-    scheduler->exceptions = coloop__exceptions();
-}
-
 struct scheduler *co__scheduler_new(loop_t *loop)
 {
     struct scheduler *scheduler = coloop__zalloc(sizeof *scheduler);
@@ -31,8 +24,8 @@ struct scheduler *co__scheduler_new(loop_t *loop)
     loop->client = &co__client;
     loop->client_data = scheduler;
     loop->no_work = true;
+    scheduler->exceptions = coloop__exceptions();
     co__overflow_begin();
-    begin(loop);
     return scheduler;
 }
 
@@ -187,7 +180,6 @@ static void free_scheduler(loop_t *loop)
 }
 
 const struct loop_client co__client = {
-    .begin = begin,
     .report_stuck = co__report_stuck,
     .cancel_all = cancel_all,
     .outside = co__outside,

@@ -26,14 +26,14 @@ static void run_errand(struct scheduler *scheduler)
     scheduler->errand = NULL;
     errand(scheduler->errand_arg);
     co__current = task;
-    switch_to(scheduler, &scheduler->context, &task->stack.context);
+    task_switch_to(scheduler, &scheduler->context, &task->stack.context);
 }
 
 static void run(co_task_t *task)
 {
     struct scheduler *scheduler = task->scheduler;
-    enter(task);
-    switch_to(scheduler, &scheduler->context, &task->stack.context);
+    task_enter(task);
+    task_switch_to(scheduler, &scheduler->context, &task->stack.context);
     while (__builtin_expect(scheduler->errand != NULL, 0))
         run_errand(scheduler);
     co__current = NULL;
@@ -48,7 +48,7 @@ void co__outside(void (*fn)(void *), void *arg)
     }
     task->scheduler->errand = fn;
     task->scheduler->errand_arg = arg;
-    switch_to(task->scheduler, &task->stack.context, &task->scheduler->context);
+    task_switch_to(task->scheduler, &task->stack.context, &task->scheduler->context);
 }
 
 static void report_slow(co_task_t *task, const struct co__reason *before, int64_t took)
@@ -85,7 +85,7 @@ static void resume(co_task_t *task)
         run_timed(task, run);
     else
         run(task);
-    reap(scheduler);
+    task_reap(scheduler);
 }
 
 void co__run_item(struct loop__ready *item)
@@ -97,8 +97,8 @@ void co__run_item(struct loop__ready *item)
 static void run_inside(co_task_t *task)
 {
     co_task_t *self = task->resumer = co__current;
-    enter(task);
-    switch_to(task->scheduler, &self->stack.context, &task->stack.context);
+    task_enter(task);
+    task_switch_to(task->scheduler, &self->stack.context, &task->stack.context);
     co__current = self;
 }
 
@@ -109,7 +109,7 @@ void co__run_eagerly(co_task_t *task)
             run_timed(task, run_inside);
         else
             run_inside(task);
-        reap(co__current->scheduler);
+        task_reap(co__current->scheduler);
         return;
     }
     task->scheduler->indirect++;
@@ -132,7 +132,7 @@ static inline __attribute__((always_inline)) void finish(co_task_t *task, int re
     task->result = result;
     co__conclude(task);
     scheduler->finished = task;
-    context_switch(&task->stack.context, next_context(task), true);
+    context_switch(&task->stack.context, task_next_context(task), true);
 }
 
 /* The stack with all that was left on it is born anew before its next use. */
@@ -153,7 +153,7 @@ void co__stack_main(struct stack *stack)
 {
     co_task_t *task = (co_task_t *)stack;
     for (;;) {
-        reap(task->scheduler);
+        task_reap(task->scheduler);
         int result = task->fn(task->arg);
         check_scopes(task);
         finish(task, result);

@@ -38,7 +38,7 @@ static __attribute__((noinline)) void make(co_task_t *task, struct scheduler *sc
 /* The task is about to be another one: what may have changed in make's part is put right. */
 static void unmake(co_task_t *task)
 {
-    if (task->order) { /* was cancelled, or out of time */
+    if (task->root.cancelled) { /* else all scopes were left as they were entered */
         co__scopes_init(task);
         task->ignored = 0;
     }
