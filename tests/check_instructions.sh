@@ -29,7 +29,7 @@ i=0
 while i=$((i + 1)) && [ -f "$tmp/out.$i" ]; do
     awk '/^desc: Trigger: Client Request: / { name = $5; times = $6; n = $7 }
          /^totals: / { print name, times, n, $2 }' "$tmp/out.$i"
-done | awk '$2 == 1 { once = $4 } $2 == 2 { printf "%-14s %8.1f\n", $1, ($4 - once) / $3 }' >"$tmp/counts"
+done | awk '$2 == 1 { once = $4 } $2 == 2 { printf "%-16s %8.1f\n", $1, ($4 - once) / $3 }' >"$tmp/counts"
 [ -s "$tmp/counts" ] || { echo "callgrind counted nothing"; exit 1; }
 if [ -n "$update" ]; then
     { echo "# $build"; cat "$tmp/counts"; } >"$table"
@@ -37,7 +37,7 @@ if [ -n "$update" ]; then
 fi
 
 awk '
-/^#/ { printf "%-14s %8s %8s\n", "instructions", "table", "now"; next }
+/^#/ { printf "%-16s %8s %8s\n", "instructions", "table", "now"; next }
 NR == FNR { table[$1] = $2; next }
 {
     verdict = ""
@@ -45,7 +45,7 @@ NR == FNR { table[$1] = $2; next }
     else if ($2 > table[$1] * 1.1) verdict = "more than a tenth above the table"
     bad = bad || verdict
     if (!verdict && $2 < table[$1] * 0.9) verdict = "better: check_instructions.sh --update"
-    printf "%-14s %8.1f %8.1f  %s\n", $1, table[$1], $2, verdict
+    printf "%-16s %8.1f %8.1f  %s\n", $1, table[$1], $2, verdict
     delete table[$1]
 }
 END {

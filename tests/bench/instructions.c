@@ -90,11 +90,6 @@ static int spawn_hundreds(void *arg)
     return 0;
 }
 
-static void run_spawn(void)
-{
-    run_task(spawn_hundreds);
-}
-
 static int spawn_and_await(void *arg)
 {
     (void)arg;
@@ -103,22 +98,12 @@ static int spawn_and_await(void *arg)
     return finished == operations ? 0 : -1;
 }
 
-static void run_await(void)
-{
-    run_task(spawn_and_await);
-}
-
 static int yield_within_deadline(void *arg)
 {
     (void)arg;
     for (long i = 0; i < operations; i++)
         co_timeout(1000) co_yield_now();
     return 0;
-}
-
-static void run_deadline(void)
-{
-    run_task(yield_within_deadline);
 }
 
 /* --- Callbacks and timers --------------------------------------------------------------------- */
@@ -244,9 +229,102 @@ static int lock_and_unlock(void *arg)
     return 0;
 }
 
-static void run_lock(void)
+/* --- Crowds: as many tasks as operations, so that a cost that grows with them shows ----------- */
+
+enum { CROWD = 2000 };
+static co_task_t *crowd[2 * CROWD];
+
+static int yield_once(void *arg)
 {
-    run_task(lock_and_unlock);
+    (void)arg;
+    return co_yield_now();
+}
+
+/* The first fails, the others wait for ever. */
+static int fail_first(void *arg)
+{
+    return arg ? co_sleep(-1) : -1;
+}
+
+static int await_it(void *task)
+{
+    return co_await_task((co_task_t *)task);
+}
+
+static void spawn_crowd(co_fn *fn)
+{
+    for (long i = 0; i < operations; i++)
+        MUST((crowd[i] = co_spawn(fn, i ? crowd : NULL)) != NULL);
+}
+
+static int wait_for_crowd(void *arg)
+{
+    (void)arg;
+    spawn_crowd(yield_once);
+    MUST(co_wait(crowd, (size_t)operations, CO_ALL) == operations);
+    for (long i = 0; i < operations; i++)
+        co_task_release(crowd[i]);
+    return 0;
+}
+
+static int gather_crowd(void *arg)
+{
+    (void)arg;
+    spawn_crowd(yield_once);
+    return co_gather_tasks(crowd, (size_t)operations);
+}
+
+static int gather_failing_crowd(void *arg)
+{
+    (void)arg;
+    spawn_crowd(fail_first);
+    MUST(co_gather_tasks(crowd, (size_t)operations) == -1);
+    return 0;
+}
+
+static int gather_all_of_crowd(void *arg)
+{
+    int rc = 0;
+    (void)arg;
+    spawn_crowd(fail_first);
+    co_timeout(10) rc = co_gather_all(crowd, (size_t)operations, NULL);
+    MUST(rc == -ETIMEDOUT);
+    return 0;
+}
+
+static int cancel_group(void *arg)
+{
+    co_group_t group;
+    (void)arg;
+    co_group_init(&group);
+    for (long i = 0; i < operations; i++)
+        MUST(co_group_spawn(&group, fail_first, crowd) == 0);
+    co_yield_now();
+    co_group_cancel(&group);
+    return co_group_wait(&group);
+}
+
+static int await_the_same(void *arg)
+{
+    co_task_t *one = co_spawn(fail_first, crowd);
+    (void)arg;
+    for (long i = 0; i < operations; i++)
+        crowd[i] = co_spawn(await_it, co_task_retain(one));
+    co_yield_now();
+    co_task_cancel(one);
+    co_task_release(one);
+    MUST(co_gather_all(crowd, (size_t)operations, NULL) == operations);
+    return 0;
+}
+
+/* Each awaits the one before it. */
+static int await_in_turn(void *arg)
+{
+    co_task_t *last = co_spawn(yield_once, NULL);
+    (void)arg;
+    for (long i = 1; i < operations; i++)
+        last = co_spawn(await_it, last);
+    return co_await_task(last);
 }
 
 /* --- Fds -------------------------------------------------------------------------------------- */
@@ -263,11 +341,6 @@ static int read_zeros(void *arg)
     for (long i = 0; i < operations; i++)
         MUST(co_read(fd, &byte, 1) == 1);
     return co_close(fd);
-}
-
-static void run_read(void)
-{
-    run_task(read_zeros);
 }
 
 /* Two tasks that wake each other: every wait parks, and has the loop look at the selector. */
@@ -399,25 +472,34 @@ static void run_echo(void)
 static const struct measured {
     const char *name; /* as in the table */
     void (*run)(void);
+    co_fn *task; /* instead: run as a task */
     long n;
     bool real_time;
 } all[] = {
-    {"switch", run_switch, 10000, false},             /* between two contexts */
-    {"yield", run_yield, 10000, false},               /* ten tasks in turn */
-    {"spawn", run_spawn, 10000, false},               /* co_go, run, finish, reap; warm */
-    {"await", run_await, 10000, false},               /* co_await_task(co_spawn()) */
-    {"deadline", run_deadline, 10000, false},         /* co_timeout around a yield */
-    {"call", run_call, 10000, false},                 /* loop_call_soon and its call */
-    {"call-record", run_call_record, 10000, false},   /* the same without a handle */
-    {"post", run_post, 10000, false},                 /* loop_call_soon_threadsafe, in bursts */
-    {"timer-cancel", run_timer_cancel, 10000, false}, /* set and cancel, among 1,000 */
-    {"timer-expire", run_timer_expire, 10000, false}, /* set and expire, 1,000 at random */
-    {"rendezvous", run_rendezvous, 10000, false},     /* a send and its receive */
-    {"lock", run_lock, 10000, false},                 /* lock and unlock without contention */
-    {"read", run_read, 10000, false},                 /* of an own fd, that succeeds at once */
-    {"park-own", run_park_own, 4000, true},           /* write, read, and wait for it in between */
-    {"park-foreign", run_park_foreign, 4000, true},   /* write, await_fd, read */
-    {"echo", run_echo, 4000, true},                   /* a request of one of 100 connections */
+    {"switch", run_switch, NULL, 10000, false},              /* between two contexts */
+    {"yield", run_yield, NULL, 10000, false},                /* ten tasks in turn */
+    {"spawn", NULL, spawn_hundreds, 10000, false},           /* co_go, run, finish, reap; warm */
+    {"await", NULL, spawn_and_await, 10000, false},          /* co_await_task(co_spawn()) */
+    {"deadline", NULL, yield_within_deadline, 10000, false}, /* co_timeout around a yield */
+    {"call", run_call, NULL, 10000, false},                  /* loop_call_soon and its call */
+    {"call-record", run_call_record, NULL, 10000, false},    /* the same without a handle */
+    {"post", run_post, NULL, 10000, false}, /* loop_call_soon_threadsafe, in bursts */
+    {"timer-cancel", run_timer_cancel, NULL, 10000, false}, /* set and cancel, among 1,000 */
+    {"timer-expire", run_timer_expire, NULL, 10000, false}, /* set and expire, 1,000 at random */
+    {"rendezvous", run_rendezvous, NULL, 10000, false},     /* a send and its receive */
+    {"lock", NULL, lock_and_unlock, 10000, false},          /* lock and unlock without contention */
+    {"crowd-wait", NULL, wait_for_crowd, CROWD, false},
+    {"crowd-gather", NULL, gather_crowd, CROWD, false},
+    {"crowd-failing", NULL, gather_failing_crowd, CROWD,
+     false}, /* the first, which ends them all */
+    {"crowd-gather-all", NULL, gather_all_of_crowd, CROWD, false}, /* out of time */
+    {"crowd-group", NULL, cancel_group, CROWD, false},
+    {"crowd-same", NULL, await_the_same, CROWD, false},   /* all await one */
+    {"crowd-in-turn", NULL, await_in_turn, CROWD, false}, /* each awaits the one before it */
+    {"read", NULL, read_zeros, 10000, false},             /* of an own fd, that succeeds at once */
+    {"park-own", run_park_own, NULL, 4000, true}, /* write, read, and wait for it in between */
+    {"park-foreign", run_park_foreign, NULL, 4000, true}, /* write, await_fd, read */
+    {"echo", run_echo, NULL, 4000, true},                 /* a request of one of 100 connections */
 };
 
 static void run(const struct measured *what, long n)
@@ -427,7 +509,10 @@ static void run(const struct measured *what, long n)
     MUST(loop != NULL);
     operations = n;
     finished = 0;
-    what->run();
+    if (what->task)
+        run_task(what->task);
+    else
+        what->run();
     loop_close(loop);
 }
 
