@@ -1,9 +1,6 @@
 /* The mutex: strict order, hand-over that cancellation cannot lose, and who is named when it goes
  * wrong. */
-#include "support.h"
-
-#include <signal.h>
-#include <sys/wait.h>
+#include "test_forked.h"
 
 struct user {
     co_mutex_t *mutex;
@@ -341,31 +338,6 @@ static void outside_a_coroutine_it_cannot_be_locked(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* Runs fn in a forked child that has 10 seconds, expects it to abort, and returns what it wrote. */
-static const char *words_of_abort(void (*fn)(void))
-{
-    static char words[2048];
-    int fds[2], status;
-    size_t used = 0;
-    assert_int_equal(pipe(fds), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fds[1], STDERR_FILENO);
-        signal(SIGABRT, SIG_DFL);
-        alarm(10);
-        fn();
-        _exit(0);
-    }
-    close(fds[1]);
-    for (ssize_t n; (n = read(fds[0], words + used, sizeof words - 1 - used)) > 0;)
-        used += (size_t)n;
-    words[used] = '\0';
-    close(fds[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-    return words;
-}
-
 static int unlock(void *mutex)
 {
     co_mutex_unlock(mutex);
@@ -379,34 +351,37 @@ static int own(void *arg)
     return co_await_task(co_spawn_with(&options, unlock, arg));
 }
 
-static void unlock_as_stranger(void)
+static void unlock_as_stranger(void *arg)
 {
     co_mutex_t mutex = {0};
+    (void)arg;
     co_run(own, &mutex);
 }
 
-static void unlock_free_one(void)
+static void unlock_free_one(void *arg)
 {
     co_mutex_t mutex = {0};
+    (void)arg;
     co_run(unlock, &mutex);
 }
 
-static void unlock_outside(void)
+static void unlock_outside(void *arg)
 {
     co_mutex_t mutex = {0};
+    (void)arg;
     co_mutex_unlock(&mutex);
 }
 
 static void unlocking_what_one_does_not_own_aborts_and_names_both(void **state)
 {
     (void)state;
-    const char *words = words_of_abort(unlock_as_stranger);
+    const char *words = words_of_abort(unlock_as_stranger, NULL);
     assert_non_null(strstr(words, "'stranger'"));
     assert_non_null(strstr(words, "'own'"));
     if (!under_emulator()) /* it adds a line of its own */
         assert_ptr_equal(strchr(words, '\n'), words + strlen(words) - 1); /* one line */
-    assert_non_null(strstr(words_of_abort(unlock_free_one), "'unlock'"));
-    assert_non_null(strstr(words_of_abort(unlock_outside), "co_mutex_unlock"));
+    assert_non_null(strstr(words_of_abort(unlock_free_one, NULL), "'unlock'"));
+    assert_non_null(strstr(words_of_abort(unlock_outside, NULL), "co_mutex_unlock"));
 }
 
 /* --- Reports ---------------------------------------------------------------------------------- */

@@ -1,33 +1,17 @@
 /* Scopes in trouble: used wrongly, outside a coroutine, and without memory. */
-#include "support.h"
-
-#include <signal.h>
-#include <sys/wait.h>
+#include "test_forked.h"
 
 /* --- Misuse ----------------------------------------------------------------------------------- */
 
-/* What a forked child that runs fn as a task wrote to stderr before it aborted; it must abort. */
+static void run_it(void *fn)
+{
+    co_run(*(co_fn **)fn, NULL);
+}
+
+/* What a child process that runs fn as a task writes to stderr before it aborts. */
 static const char *last_words(co_fn *fn)
 {
-    static char text[2048];
-    int fds[2], status;
-    size_t used = 0;
-    assert_int_equal(pipe(fds), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fds[1], STDERR_FILENO);
-        signal(SIGABRT, SIG_DFL);
-        co_run(fn, NULL);
-        _exit(0);
-    }
-    close(fds[1]);
-    for (ssize_t n; (n = read(fds[0], text + used, sizeof text - 1 - used)) > 0;)
-        used += (size_t)n;
-    text[used] = '\0';
-    close(fds[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-    return text;
+    return words_of_abort(run_it, &fn);
 }
 
 static int leave_outer_first(void *arg)

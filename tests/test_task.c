@@ -1,10 +1,8 @@
 /* Tasks: spawning, results, handles, names and ids, and what a caller gets for a wrong call. Eager
  * ones are in test_eager.c. */
-#include "support.h"
+#include "test_forked.h"
 
 #include <pthread.h>
-#include <signal.h>
-#include <sys/wait.h>
 
 static int say(void *word)
 {
@@ -245,29 +243,15 @@ static void retaining_and_releasing_null_does_nothing(void **state)
     co_task_release(NULL);
 }
 
-/* What a forked child that runs fn wrote to stderr before it aborted; it must abort. */
+static void call_it(void *fn)
+{
+    (*(void (**)(void))fn)();
+}
+
+/* What a child process that runs fn writes to stderr before it aborts. */
 static const char *last_words(void (*fn)(void))
 {
-    static char text[2048];
-    int fds[2];
-    assert_int_equal(pipe(fds), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fds[1], STDERR_FILENO);
-        signal(SIGABRT, SIG_DFL);
-        fn();
-        _exit(0);
-    }
-    close(fds[1]);
-    size_t used = 0;
-    for (ssize_t n; (n = read(fds[0], text + used, sizeof text - 1 - used)) > 0;)
-        used += (size_t)n;
-    text[used] = '\0';
-    close(fds[0]);
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-    return text;
+    return words_of_abort(call_it, &fn);
 }
 
 static void release_too_often(void)

@@ -1,8 +1,5 @@
 /* Throws where they are delicate: outside coroutines, and from tasks that are ended by force. */
-#include "support.h"
-
-#include <signal.h>
-#include <sys/wait.h>
+#include "test_forked.h"
 
 /* --- Outside coroutines ----------------------------------------------------------------------- */
 
@@ -62,28 +59,17 @@ static void a_task_in_a_loop_that_runs_in_a_try_is_on_its_own(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
-/* Runs fn in a forked child that has 10 seconds, and returns its status; `words` is its stderr. */
 static char words[2048];
 
+static void exit_with(void *fn)
+{
+    _exit((*(int (**)(void))fn)());
+}
+
+/* Runs fn in a child process, and returns its status; `words` is its stderr. */
 static int run_in_child(int (*fn)(void))
 {
-    int fds[2], status;
-    size_t used = 0;
-    assert_int_equal(pipe(fds), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fds[1], STDERR_FILENO);
-        signal(SIGABRT, SIG_DFL);
-        alarm(10);
-        _exit(fn());
-    }
-    close(fds[1]);
-    for (ssize_t n; (n = read(fds[0], words + used, sizeof words - 1 - used)) > 0;)
-        used += (size_t)n;
-    words[used] = '\0';
-    close(fds[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status;
+    return run_forked(exit_with, &fn, words, sizeof words);
 }
 
 static int throw_nowhere(void)

@@ -1,11 +1,10 @@
 /* ThreadSanitizer and coroutines: what is synchronised passes, and a race is found on whatever
  * stack it happens. Only in a build with that sanitizer. Any report elsewhere in the tests makes
  * their process fail; here the racing program is a child, whose words are read. */
-#include "support.h"
+#include "test_forked.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 
 /* --- Races, planted --------------------------------------------------------------------------- */
 
@@ -119,25 +118,17 @@ static void race_after_a_post(void)
 
 enum { FOUND = 66 }; /* the sanitizer's exit code */
 
+static void run_race(void *race)
+{
+    setenv("TSAN_OPTIONS", "exitcode=66", 1);
+    execl("/proc/self/exe", "test_tsan", (const char *)race, (char *)NULL);
+    _exit(127);
+}
+
 /* This program again, with the name of a race; what it says on stderr. */
 static int run_again(const char *race, char *said, size_t size)
 {
-    int fds[2], status;
-    size_t used = 0;
-    assert_int_equal(pipe(fds), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fds[1], STDERR_FILENO);
-        setenv("TSAN_OPTIONS", "exitcode=66", 1);
-        execl("/proc/self/exe", "test_tsan", race, (char *)NULL);
-        _exit(127);
-    }
-    close(fds[1]);
-    for (ssize_t n; (n = read(fds[0], said + used, size - 1 - used)) > 0;)
-        used += (size_t)n;
-    said[used] = '\0';
-    close(fds[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
+    int status = run_forked(run_race, (void *)race, said, size);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
 }
