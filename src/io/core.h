@@ -16,34 +16,37 @@ static inline struct loop__fd *io__own(const co_task_t *task, int fd)
 struct io_waiter {
     struct co__wait wait;
     struct loop__fd_wait fd;
+    struct loop__fd *entry;
+    uint32_t forgotten; /* of the entry, when the wait began */
 };
 void io__on_ready(struct loop__fd_wait *wait, int ready);
 void io__undo(struct co__wait *wait);
 
 /* What io__park does, for where it pays to have it inlined. */
-static inline __attribute__((always_inline)) int io_wait(co_task_t *task, struct loop__fd *own,
-                                                         int fd, unsigned events, const char *call,
+static inline __attribute__((always_inline)) int io_wait(struct io_waiter *waiter, co_task_t *task,
+                                                         struct loop__fd *own, int fd,
+                                                         unsigned events, const char *call,
                                                          const char *where)
 {
-    struct io_waiter waiter;
-    waiter.wait.task = task;
-    waiter.wait.undo = io__undo;
-    waiter.wait.next = NULL;
-    waiter.fd.fd = fd;
-    waiter.fd.events = events;
-    waiter.fd.wake = io__on_ready;
+    waiter->wait.task = task;
+    waiter->wait.undo = io__undo;
+    waiter->wait.next = NULL;
+    waiter->fd.events = events;
+    waiter->fd.wake = io__on_ready;
     co__reason(task, call, where, CO__FD)->fd = fd;
     task->reason.events = events;
-    int rc = loop__fd_wait(task->loop, own, &waiter.fd);
+    waiter->entry = own;
+    int rc = loop__fd_wait(task->loop, own, fd, &waiter->fd);
     if (rc < 0)
         return rc == -EPERM ? (int)events : rc;
-    const struct loop__fd *entry = own ? own : loop__fd_find(task->loop, fd);
-    uint32_t forgotten = entry->forgotten;
-    rc = task_park(task, &waiter.wait);
+    if (!own)
+        waiter->entry = loop__fd_find(task->loop, fd);
+    waiter->forgotten = waiter->entry->forgotten;
+    rc = task_park(task, &waiter->wait);
     if (rc < 0)
         return rc;
     /* another task may have closed it since we were woken, and the number be another file */
-    return entry->forgotten == forgotten ? waiter.wait.value : -EBADF;
+    return waiter->entry->forgotten == waiter->forgotten ? waiter->wait.value : -EBADF;
 }
 
 /* Parks until some of events are ready on fd, and returns those; at once with all of them for an fd

@@ -20,7 +20,8 @@ void io__undo(struct co__wait *wait)
 int io__park(co_task_t *task, struct loop__fd *own, int fd, unsigned events, const char *call,
              const char *where)
 {
-    return io_wait(task, own, fd, events, call, where);
+    struct io_waiter waiter;
+    return io_wait(&waiter, task, own, fd, events, call, where);
 }
 
 /* What poll(2) says now. */

@@ -49,7 +49,7 @@ struct loop {
     const struct selector_ops *ops;
     struct selector *selector;
     struct loop__fd **fd_chunks; /* fd_chunks[fd / FD_CHUNK][fd % FD_CHUNK], or NULL */
-    int fd_chunk_count;
+    unsigned fd_chunk_count;
     size_t fd_waits;   /* waits parked on fds */
     size_t watchers;   /* readers and writers */
     int64_t check_at;  /* when fds closed behind our back are looked for again */
@@ -173,7 +173,7 @@ struct loop__fd {
     unsigned ready;      /* own: directions worth a try, and SELECT_HANGUP */
     uint32_t generation; /* of the registration */
     uint32_t forgotten;  /* how often the number became another file, as far as we were told */
-    struct list waits;   /* of struct loop__fd_wait; made at first use */
+    struct list waits;   /* of struct loop__fd_wait; made at first use, and of own fds at once */
     struct loop__watcher *watchers[2]; /* reader, writer; allocated with the first */
 };
 
@@ -181,7 +181,6 @@ struct loop__fd {
  * ready or with -EBADF; the wait is over then. */
 struct loop__fd_wait {
     struct coloop__link link;
-    int fd;
     unsigned events;
     void (*wake)(struct loop__fd_wait *, int ready);
 };
@@ -191,20 +190,21 @@ int loop__fd_get(loop_t *loop, int fd, struct loop__fd **entry);
 /* The entry if there is one. */
 static inline struct loop__fd *loop__fd_find(const loop_t *loop, int fd)
 {
-    int chunk = fd >> 8;
-    if (fd < 0 || chunk >= loop->fd_chunk_count || !loop->fd_chunks[chunk])
+    unsigned number = (unsigned)fd, chunk = number / FD_CHUNK; /* below 0 is above every chunk */
+    if (chunk >= loop->fd_chunk_count || !loop->fd_chunks[chunk])
         return NULL;
-    return &loop->fd_chunks[chunk][fd & (FD_CHUNK - 1)];
+    return &loop->fd_chunks[chunk][number % FD_CHUNK];
 }
 
 /* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. `own` is the entry
  * of an own fd, or NULL. */
-int loop__fd_wait_slowly(loop_t *loop, struct loop__fd_wait *wait);
-static inline int loop__fd_wait(loop_t *loop, struct loop__fd *own, struct loop__fd_wait *wait)
+int loop__fd_wait_slowly(loop_t *loop, int fd, struct loop__fd_wait *wait);
+static inline int loop__fd_wait(loop_t *loop, struct loop__fd *own, int fd,
+                                struct loop__fd_wait *wait)
 {
     if (!own || !(own->armed & SELECT_EDGE))
-        return loop__fd_wait_slowly(loop, wait);
-    list_push_back(list_of(&own->waits.head), &wait->link); /* registered for good */
+        return loop__fd_wait_slowly(loop, fd, wait);
+    list_push_back(&own->waits, &wait->link); /* registered for good */
     loop->fd_waits++;
     return 0;
 }
