@@ -95,7 +95,7 @@ static int await_connection(co_task_t *task, int fd, struct sockaddr *address, s
                      : try_accept(fd, (struct sockaddr *)&peer, &peer_length, own != NULL);
         if (rc >= 0) {
             copy_address(address, length, &peer, peer_length);
-            return io__adopt_new(rc, is_ip(&peer));
+            return io__adopt_new(rc, is_ip(&peer) ? FD_TCP : FD_SOCKET);
         }
         if (is_lost_connection(rc))
             continue;

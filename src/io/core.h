@@ -6,11 +6,17 @@
 
 #include <coloop/io.h>
 
-/* The running task's loop knows this fd as its own. */
-static inline struct loop__fd *io__own(const co_task_t *task, int fd)
+/* The entry of an own fd of the running task's loop, else NULL. */
+static inline struct loop__fd *io__own(co_task_t *task, int fd)
 {
-    struct loop__fd *entry = loop__fd_find(task->loop, fd);
-    return entry && entry->own ? entry : NULL;
+    if (__builtin_expect(task->fd != fd, 0)) {
+        struct loop__fd *entry = loop__fd_find(task->loop, fd);
+        if (!entry)
+            return NULL;
+        task->fd = fd;
+        task->fd_entry = entry; /* which stays where it is as long as the loop lives */
+    }
+    return task->fd_entry->own ? task->fd_entry : NULL;
 }
 
 struct io_waiter {
@@ -56,7 +62,7 @@ int io__park(co_task_t *task, struct loop__fd *own, int fd, unsigned events, con
              const char *where);
 
 /* Makes a new non-blocking fd the loop's own, or closes it: returns fd or -ENOMEM. */
-int io__adopt_new(int fd, bool tcp);
+int io__adopt_new(int fd, enum loop__fd_kind kind);
 
 /* A new socket, non-blocking and close-on-exec; or a negative errno. */
 int io__socket(int family, int type);

@@ -9,7 +9,7 @@
 
 void io__on_ready(struct loop__fd_wait *wait, int ready)
 {
-    co__wake(&container_of(wait, struct io_waiter, fd)->wait, ready);
+    task_wake(&container_of(wait, struct io_waiter, fd)->wait, ready);
 }
 
 void io__undo(struct co__wait *wait)
@@ -72,19 +72,19 @@ int co_await_fd_here(int fd, int events, const char *where)
 
 /* --- Whose an fd is --------------------------------------------------------------------------- */
 
-/* Whether a short read means that nothing is left: true of TCP without further ado, not of
- * datagrams, nor of UNIX sockets, which stop at passed fds. */
-static bool is_tcp(int fd)
+/* A short read or write says something of TCP without further ado, not of datagrams, nor of UNIX
+ * sockets, which stop at passed fds. */
+static enum loop__fd_kind kind_of(int fd)
 {
     int type = 0, family = 0;
     socklen_t length = sizeof type;
     struct sockaddr_storage address = {0};
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_STREAM)
-        return false;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0)
+        return FD_FILE;
     length = sizeof address;
     if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
         family = address.ss_family;
-    return family == AF_INET || family == AF_INET6;
+    return type == SOCK_STREAM && (family == AF_INET || family == AF_INET6) ? FD_TCP : FD_SOCKET;
 }
 
 int co_adopt(int fd)
@@ -98,13 +98,13 @@ int co_adopt(int fd)
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC) < 0)
         return -errno;
     sigpipe_never(fd);
-    return loop__fd_adopt(loop, fd, is_tcp(fd));
+    return loop__fd_adopt(loop, fd, kind_of(fd));
 }
 
-int io__adopt_new(int fd, bool tcp)
+int io__adopt_new(int fd, enum loop__fd_kind kind)
 {
     loop_t *loop = loop_current();
-    int rc = loop ? loop__fd_own(loop, fd, tcp) : 0;
+    int rc = loop ? loop__fd_own(loop, fd, kind) : 0;
     if (rc < 0)
         close(fd);
     return rc < 0 ? rc : fd;

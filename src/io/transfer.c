@@ -30,8 +30,9 @@ struct transfer {
     socklen_t *length;
 };
 
-/* One try: bytes, or a negative errno; -EAGAIN if it would have to wait. */
-typedef ssize_t attempt_fn(struct transfer *t, bool own);
+/* One try: bytes, or a negative errno; -EAGAIN if it would have to wait. `own` is the entry of an
+ * own fd, or NULL. */
+typedef ssize_t attempt_fn(struct transfer *t, const struct loop__fd *own);
 
 static inline ssize_t result_of(ssize_t n)
 {
@@ -48,7 +49,8 @@ static inline bool is_aside(const struct transfer *t)
  * has taken all there was. */
 static inline ssize_t note_outcome(struct loop__fd *own, unsigned events, ssize_t n, size_t full)
 {
-    if (n == -EAGAIN || (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP)))
+    if (n == -EAGAIN ||
+        (n >= 0 && (size_t)n < full && own->kind == FD_TCP && !(own->ready & SELECT_HANGUP)))
         own->ready &= ~events;
     return n;
 }
@@ -56,7 +58,7 @@ static inline ssize_t note_outcome(struct loop__fd *own, unsigned events, ssize_
 static ssize_t try_foreign(struct transfer *t, unsigned events, attempt_fn *attempt)
 {
     bool held = events == CO_WRITE && sigpipe_hold(t->fd);
-    ssize_t n = attempt(t, false);
+    ssize_t n = attempt(t, NULL);
     sigpipe_release(t->fd, held);
     return n;
 }
@@ -74,9 +76,9 @@ static __attribute__((noinline)) ssize_t carry_on(struct transfer t, unsigned ev
         if (!own)
             n = try_foreign(&t, events, attempt);
         else if (is_aside(&t))
-            n = attempt(&t, true);
+            n = attempt(&t, own);
         else if (woken || own->ready & events)
-            n = note_outcome(own, events, attempt(&t, true), full);
+            n = note_outcome(own, events, attempt(&t, own), full);
         if (n != -EAGAIN)
             return n;
         int rc = io__park(task, own, t.fd, events, call, where);
@@ -102,7 +104,7 @@ static bool ready_now(int fd, short events)
 
 /* A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and not more for sure.
  */
-static ssize_t write_file(int fd, const void *data, size_t size, bool own)
+static ssize_t write_file(int fd, const void *data, size_t size, const struct loop__fd *own)
 {
     if (!own && size && !(fcntl(fd, F_GETFL) & O_NONBLOCK)) {
         if (!ready_now(fd, POLLOUT))
@@ -124,7 +126,7 @@ static ssize_t read_foreign(int fd, void *data, size_t size)
     return ready_now(fd, POLLIN) ? result_of(read(fd, data, size)) : -EAGAIN;
 }
 
-static ssize_t try_read(struct transfer *t, bool own)
+static ssize_t try_read(struct transfer *t, const struct loop__fd *own)
 {
     return own ? result_of(read(t->fd, t->data, t->size)) : read_foreign(t->fd, t->data, t->size);
 }
@@ -168,7 +170,7 @@ static size_t iov_bytes(const struct iovec *iov, int n)
     return bytes;
 }
 
-static ssize_t try_readv(struct transfer *t, bool own)
+static ssize_t try_readv(struct transfer *t, const struct loop__fd *own)
 {
     if (!own && iov_bytes(t->iov, (int)t->size) && !ready_now(t->fd, POLLIN))
         return -EAGAIN;
@@ -181,7 +183,7 @@ ssize_t co_readv_here(int fd, const struct iovec *iov, int n, const char *where)
     return perform(t, CO_READ, try_readv, n > 0 ? iov_bytes(iov, n) : 0, "co_readv", where);
 }
 
-static ssize_t try_recvfrom(struct transfer *t, bool own)
+static ssize_t try_recvfrom(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
     return result_of(
@@ -203,7 +205,7 @@ ssize_t co_recvfrom_here(int fd, void *data, size_t size, int flags, struct sock
     return perform(t, CO_READ, try_recvfrom, flags ? 0 : size, "co_recvfrom", where);
 }
 
-static ssize_t try_recvmsg(struct transfer *t, bool own)
+static ssize_t try_recvmsg(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
     return result_of(recvmsg(t->fd, t->message, t->flags | MSG_DONTWAIT));
@@ -217,16 +219,23 @@ ssize_t co_recvmsg_here(int fd, struct msghdr *message, int flags, const char *w
 
 /* --- Writing ---------------------------------------------------------------------------------- */
 
-static inline __attribute__((always_inline)) ssize_t try_write(struct transfer *t, bool own)
+static inline ssize_t send_now(int fd, const void *data, size_t size, int flags)
 {
-    ssize_t n = result_of(send(t->fd, t->const_data, t->size, MSG_NOSIGNAL | MSG_DONTWAIT));
+    return result_of(send(fd, data, size, flags | MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+static ssize_t try_write(struct transfer *t, const struct loop__fd *own)
+{
+    ssize_t n = -ENOTSOCK;
+    if (!own || own->kind != FD_FILE)
+        n = send_now(t->fd, t->const_data, t->size, 0);
     return n == -ENOTSOCK ? write_file(t->fd, t->const_data, t->size, own) : n;
 }
 
-static ssize_t try_send(struct transfer *t, bool own)
+static ssize_t try_send(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
-    return result_of(send(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
+    return send_now(t->fd, t->const_data, t->size, t->flags);
 }
 
 /* Attempts until all is written, after a check, where `done` bytes are written already; what was
@@ -239,7 +248,7 @@ static ssize_t write_on(struct transfer t, size_t done, attempt_fn *attempt, con
     do {
         t.const_data = data + done;
         t.size = size - done;
-        ssize_t n = carry_on(t, CO_WRITE, attempt, 0, call, where);
+        ssize_t n = carry_on(t, CO_WRITE, attempt, t.size, call, where);
         if (n < 0)
             return done ? (ssize_t)done : n;
         done += (size_t)n;
@@ -247,7 +256,7 @@ static ssize_t write_on(struct transfer t, size_t done, attempt_fn *attempt, con
     return (ssize_t)done;
 }
 
-/* What is rare; `done` bytes are written. */
+/* What is rare: a foreign fd, an interruption, no room; `done` bytes are written. */
 static __attribute__((noinline)) ssize_t write_slowly(int fd, const void *data, size_t size,
                                                       size_t done, const char *where)
 {
@@ -261,10 +270,10 @@ ssize_t co_write_here(int fd, const void *data, size_t size, const char *where)
 {
     co_task_t *task = co__current;
     struct loop__fd *own = task && !task->interrupt ? io__own(task, fd) : NULL;
-    ssize_t n = 0;
-    if (own && own->ready & CO_WRITE)
-        n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n <= 0 || (size_t)n < size)
+    if (!own || !(own->ready & CO_WRITE) || own->kind == FD_FILE)
+        return write_slowly(fd, data, size, 0, where);
+    ssize_t n = note_outcome(own, CO_WRITE, send_now(fd, data, size, 0), size);
+    if (n == -EAGAIN || (n >= 0 && (size_t)n < size))
         return write_slowly(fd, data, size, n > 0 ? (size_t)n : 0, where);
     return co__spent(task, n);
 }
@@ -276,7 +285,7 @@ ssize_t co_send_here(int fd, const void *data, size_t size, int flags, const cha
     return rc < 0 ? rc : co__spent(co__current, write_on(t, 0, try_send, "co_send", where));
 }
 
-static ssize_t try_sendto(struct transfer *t, bool own)
+static ssize_t try_sendto(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
     return result_of(sendto(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT,
@@ -293,7 +302,7 @@ ssize_t co_sendto_here(int fd, const void *data, size_t size, int flags,
     return rc < 0 ? rc : co__spent(co__current, write_on(t, 0, try_sendto, "co_sendto", where));
 }
 
-static ssize_t try_sendmsg(struct transfer *t, bool own)
+static ssize_t try_sendmsg(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
     return result_of(sendmsg(t->fd, t->message, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
@@ -337,7 +346,7 @@ ssize_t co_sendmsg_here(int fd, const struct msghdr *message, int flags, const c
     return co__spent(co__current, n);
 }
 
-static ssize_t try_writev(struct transfer *t, bool own)
+static ssize_t try_writev(struct transfer *t, const struct loop__fd *own)
 {
     struct msghdr message = {.msg_iov = t->iov, .msg_iovlen = t->size};
     ssize_t n = result_of(sendmsg(t->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT));

@@ -2,6 +2,7 @@
 #ifndef LOOP_CORE_H
 #define LOOP_CORE_H
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/heap.h"
 #include "base/list.h"
@@ -162,20 +163,26 @@ struct loop__watcher { /* a callback for one direction; alive while fn is set */
     void *arg;
 };
 
+enum loop__fd_kind {
+    FD_FILE, /* or unknown */
+    FD_SOCKET,
+    FD_TCP, /* a short read means that there is no more, a short write that there is no room */
+};
+
 /* What the loop knows of one fd number. Zeroed: nothing. */
 struct loop__fd {
     bool own; /* the loop's own: edge-triggered where that exists, with ready bits that can be
                  trusted */
     bool registered;     /* the selector knows it */
     bool always;         /* own, but the selector refuses it: always ready */
-    bool tcp;            /* own, and a short read means that there is no more */
+    uint8_t kind;        /* of an own fd: an enum loop__fd_kind */
     unsigned armed;      /* the interest the selector has now; 0 after SELECT_ONCE has fired */
     unsigned ready;      /* own: directions worth a try, and SELECT_HANGUP */
     uint32_t generation; /* of the registration */
     uint32_t forgotten;  /* how often the number became another file, as far as we were told */
     struct list waits;   /* of struct loop__fd_wait; made at first use, and of own fds at once */
     struct loop__watcher *watchers[2]; /* reader, writer; allocated with the first */
-};
+} __attribute__((aligned(CACHE_LINE)));
 
 /* One waiter, in the waiter's memory. wake(wait, ready) is called once, when some of `events` are
  * ready or with -EBADF; the wait is over then. */
@@ -185,6 +192,8 @@ struct loop__fd_wait {
     void (*wake)(struct loop__fd_wait *, int ready);
 };
 
+/* The entry of no fd. Nothing is ever written to it. */
+extern struct loop__fd loop__fd_none;
 /* The entry of fd, made if need be: 0, -EBADF, -ENOMEM. */
 int loop__fd_get(loop_t *loop, int fd, struct loop__fd **entry);
 /* The entry if there is one. */
@@ -212,9 +221,9 @@ void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait);
 
 /* Makes a non-blocking fd the loop's own. Whoever waited for the number waited for another file:
  * -EBADF. */
-int loop__fd_own(loop_t *loop, int fd, bool tcp);
+int loop__fd_own(loop_t *loop, int fd, enum loop__fd_kind kind);
 /* The same for an fd that may be in use already: who waits for it, or watches it, goes on. */
-int loop__fd_adopt(loop_t *loop, int fd, bool tcp);
+int loop__fd_adopt(loop_t *loop, int fd, enum loop__fd_kind kind);
 /* The fd is about to be closed: forgets it, and wakes its waiters with -EBADF. */
 void loop__fd_forget(loop_t *loop, int fd);
 /* Makes the selector's interest fit what is wanted of the fd. */

@@ -24,6 +24,8 @@
 
 enum { BOTH = SELECT_READ | SELECT_WRITE };
 
+struct loop__fd loop__fd_none;
+
 static int grow_table(loop_t *loop, unsigned chunk)
 {
     unsigned count = loop->fd_chunk_count ? loop->fd_chunk_count : 4;
@@ -47,7 +49,7 @@ static int make_chunk(loop_t *loop, int fd)
         return -EBADF;
     if (chunk >= loop->fd_chunk_count && grow_table(loop, chunk) < 0)
         return -ENOMEM;
-    loop->fd_chunks[chunk] = coloop__zalloc(FD_CHUNK * sizeof **loop->fd_chunks);
+    loop->fd_chunks[chunk] = coloop__zalloc_aligned(FD_CHUNK * sizeof **loop->fd_chunks);
     return loop->fd_chunks[chunk] ? 0 : -ENOMEM;
 }
 
@@ -210,34 +212,34 @@ void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait)
     loop->fd_waits--;
 }
 
-static void make_own(struct loop__fd *entry, bool tcp)
+static void make_own(struct loop__fd *entry, enum loop__fd_kind kind)
 {
     entry->own = true;
-    entry->tcp = tcp;
+    entry->kind = kind;
     entry->ready = BOTH;
     waits_of(entry); /* is made, so that the fd can be waited for as soon as it is armed */
 }
 
-int loop__fd_own(loop_t *loop, int fd, bool tcp)
+int loop__fd_own(loop_t *loop, int fd, enum loop__fd_kind kind)
 {
     struct loop__fd *entry;
     int rc = loop__fd_get(loop, fd, &entry);
     if (rc < 0)
         return rc;
     loop__fd_forget(loop, fd);
-    make_own(entry, tcp);
+    make_own(entry, kind);
     return 0;
 }
 
-int loop__fd_adopt(loop_t *loop, int fd, bool tcp)
+int loop__fd_adopt(loop_t *loop, int fd, enum loop__fd_kind kind)
 {
     struct loop__fd *entry;
     int rc = loop__fd_get(loop, fd, &entry);
     if (rc < 0)
         return rc;
     if (!entry->registered || (loop->ops->check && loop->ops->check(loop->selector, fd, BOTH) < 0))
-        return loop__fd_own(loop, fd, tcp);
-    make_own(entry, tcp);
+        return loop__fd_own(loop, fd, kind);
+    make_own(entry, kind);
     return loop__fd_update(loop, fd, entry);
 }
 
@@ -264,7 +266,7 @@ void loop__fd_forget(loop_t *loop, int fd)
     if (loop->ops->forget)
         loop->ops->forget(loop->selector, fd);
     entry->forgotten++;
-    entry->own = entry->always = entry->registered = entry->tcp = false;
+    entry->own = entry->always = entry->registered = false;
     entry->armed = entry->ready = 0;
     drop_watchers(loop, entry);
     wake_waits(loop, entry, BOTH, -EBADF);
@@ -416,7 +418,7 @@ void loop__fd_free(loop_t *loop)
     for (unsigned chunk = 0; chunk < loop->fd_chunk_count; chunk++) {
         for (int i = 0; loop->fd_chunks[chunk] && i < FD_CHUNK; i++)
             drop_watchers(loop, &loop->fd_chunks[chunk][i]);
-        coloop__free(loop->fd_chunks[chunk]);
+        coloop__free_aligned(loop->fd_chunks[chunk]);
     }
     coloop__free(loop->fd_chunks);
 }

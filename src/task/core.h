@@ -87,8 +87,10 @@ struct co_task {
     struct scheduler *scheduler;
     loop_t *loop;
     enum co__state state;
-    int interrupt;      /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
-    int budget;         /* calls that may still succeed at once */
+    int interrupt; /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
+    int budget;    /* calls that may still succeed at once */
+    int fd;        /* used last, and what the loop knows of it: mostly it is the same again */
+    struct loop__fd *fd_entry;
     co_task_t *resumer; /* who spawned it eagerly and goes on when it gives way; else NULL */
 
     /* while parked, and after it until the next park */
