@@ -72,11 +72,20 @@ static inline struct coloop__link *list_first(const struct list *list)
     return list_empty(list) ? NULL : list->head.next;
 }
 
+/* Of a list that is not empty. */
+static inline void list_remove_first(struct list *list)
+{
+    struct coloop__link *link = list->head.next;
+    list->head.next = link->next;
+    link->next->prev = &list->head;
+    link->next = NULL;
+}
+
 static inline struct coloop__link *list_pop_front(struct list *list)
 {
     struct coloop__link *link = list_first(list);
     if (link)
-        list_remove(link);
+        list_remove_first(list);
     return link;
 }
 

@@ -25,13 +25,6 @@
 
 #include <errno.h>
 
-enum co__state {
-    CO__READY,   /* in the ready queue; also before its first run */
-    CO__RUNNING, /* co__current */
-    CO__PARKED,  /* its waits are where they will be found */
-    CO__DONE,    /* result is valid; kept for its handles */
-};
-
 enum { CO__CALLS_MAX = 64 }; /* calls that succeed at once before a task has to give way */
 
 /* One thing that a parked task waits for, on its stack. */
@@ -83,16 +76,14 @@ struct co_task {
     struct stack stack; /* must be first: the stack pool makes tasks by making stacks */
 
     /* switching */
-    struct loop__ready ready;
+    struct loop__ready ready; /* linked: it is ready to run */
     struct scheduler *scheduler;
     loop_t *loop;
-    enum co__state state;
-    int interrupt;      /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
-    int budget;         /* calls that may still succeed at once */
-    co_task_t *resumer; /* who spawned it eagerly and goes on when it gives way; else NULL */
+    int interrupt;          /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
+    int budget;             /* calls that may still succeed at once */
+    struct co__wait *waits; /* it is parked, and what for; else NULL */
 
     /* while parked, and after it until the next park */
-    struct co__wait *waits;
     struct co__wait *winner; /* the wait that was woken; NULL if it was interrupted */
     int code;                /* 0, or why it was interrupted */
     int64_t since;
@@ -147,14 +138,14 @@ struct size_pool { /* stacks of an unusual size */
 struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
-    unsigned indirect; /* above 0, tasks go on in the loop's stack and not in each other */
+    struct context *back; /* who gives way goes there, and not to the next that is ready, or NULL:
+                             in debug mode to the loop, and in eager runs to who spawned */
     struct exceptions *exceptions; /* of the loop's thread; NULL without C++ */
     int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
-    co_task_t *finished; /* gave way for the last time; its memory is given back by who runs next */
-    struct list tasks;   /* that are not done, in the order of spawning */
-    struct list held;    /* that are done, and have handles */
+    struct list tasks; /* that are not done, in the order of spawning */
+    struct list held;  /* that are done, and have handles */
     struct stack_pool pool;
     struct size_pool *size_pools;
     uint64_t last_id;
@@ -232,7 +223,7 @@ static inline struct co__reason *co__reason(co_task_t *task, const char *call, c
  * -ENOMEM: a deadline could not be set, likewise. */
 int co__park(co_task_t *task, struct co__wait *waits);
 /* Its look at all that is rare, when the waits are set: 0, or it does not park. */
-int co__park_slow(co_task_t *task);
+int co__park_slow(co_task_t *task, struct co__wait *waits);
 /* The running task goes to the end of the ready queue, and gives way. */
 void co__take_a_turn(co_task_t *task, const struct co__reason *reason);
 /* Wakes the task of a wait that the caller has taken away from where it waited; the others are

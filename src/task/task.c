@@ -1,9 +1,9 @@
 /* task.c: a task's life.
  *
- *     spawn --> READY <--> RUNNING <--> PARKED          (switch.c, park.c)
+ *     spawn --> ready <--> running <--> parked          (switch.c, park.c)
  *                             |
  *                             v
- *                           DONE --> gone, with its last reference
+ *                           done --> gone, with its last reference
  *
  * References: one of the loop until the task is reaped, one for each handle, one for each pending
  * done callback. The struct lies on the task's own stack, which goes back to its pool with the last
@@ -29,7 +29,7 @@ static __attribute__((noinline)) void make(co_task_t *task, struct scheduler *sc
     task->awaiting_group = NULL;
     task->gathered = 0;
     task->searched = 0;
-    task->resumer = NULL;
+    task->waits = NULL;
     task->error = NULL;
     task->notes = 0;
     task->locals = NULL;
@@ -52,7 +52,6 @@ static void unmake(co_task_t *task)
 static void init(co_task_t *task, co_fn *fn, void *arg)
 {
     const co_task_t *parent = co__current;
-    task->state = CO__READY;
     task->since = task->loop->now;
     task->reason.call = task->reason.where = NULL;
     task->fn = fn;
@@ -163,7 +162,6 @@ void co__conclude(co_task_t *task)
 {
     loop_t *loop = task->loop;
     struct coloop__link *link;
-    task->state = CO__DONE;
     task->done = true;
     list_remove(&task->link);
     loop->no_work = --loop->client_work == 0;
@@ -205,7 +203,7 @@ void co_task_release(co_task_t *task)
 {
     if (!task || --task->references)
         return;
-    if (task->state != CO__DONE)
+    if (!task->done)
         loop__abort("task '%s' (#%llu) was released more often than it was held", task->name,
                     (unsigned long long)task->id);
     if (co__failed(task) && !task->observed) {
