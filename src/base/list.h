@@ -101,6 +101,16 @@ static inline void list_append(struct list *to, struct list *from)
     list_init(from);
 }
 
+/* Moves everything in `from`, which is not empty, to `to`, which is. */
+static inline void list_move(struct list *to, struct list *from)
+{
+    struct coloop__link *first = from->head.next, *last = from->head.prev;
+    to->head.next = first;
+    to->head.prev = last;
+    first->prev = last->next = &to->head;
+    list_init(from);
+}
+
 static inline size_t list_count(const struct list *list)
 {
     size_t n = 0;

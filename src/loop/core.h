@@ -106,7 +106,7 @@ static inline bool loop__begin_pass_early(loop_t *loop)
     if (!loop->passes_chain || loop->runs >= loop->look_at || list_empty(&loop->ready) ||
         atomic_load_explicit(&loop->stop, memory_order_relaxed))
         return false;
-    list_append(&loop->batch, &loop->ready);
+    list_move(&loop->batch, &loop->ready);
     loop->passes++;
     return true;
 }

@@ -187,11 +187,17 @@ void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
 
 /* --- park.c ----------------------------------------------------------------------------------- */
 
-/* What every suspending call begins with: 0, or it may not go on. */
+/* What every suspending call begins with: 0, or it may not go on. That the slow path never comes
+ * back to it saves registers. */
 int co__check_slow(co_task_t *task);
 static inline int co__check(co_task_t *task)
 {
-    return __builtin_expect(task && !task->interrupt, 1) ? 0 : co__check_slow(task);
+    if (__builtin_expect(task && !task->interrupt, 1))
+        return 0;
+    int rc = co__check_slow(task);
+    if (rc >= 0)
+        __builtin_unreachable();
+    return rc;
 }
 
 /* And what it ends with, unless it has parked: after so many calls the task gives way. Not before
@@ -202,10 +208,10 @@ static inline void co__spend(co_task_t *task)
     if (__builtin_expect(--task->budget <= 0, 0))
         co__spend_slow(task);
 }
+ssize_t co__spent_slow(co_task_t *task, ssize_t result);
 static inline ssize_t co__spent(co_task_t *task, ssize_t result)
 {
-    co__spend(task);
-    return result;
+    return __builtin_expect(--task->budget > 0, 1) ? result : co__spent_slow(task, result);
 }
 
 /* Notes what the running task is about to park for. */
@@ -229,6 +235,8 @@ void co__take_a_turn(co_task_t *task, const struct co__reason *reason);
 /* Wakes the task of a wait that the caller has taken away from where it waited; the others are
  * undone. */
 void co__wake(struct co__wait *wait, int value);
+/* What is rare about it. */
+void co__wake_slow(co_task_t *task, const struct co__wait *wait);
 /* Wakes a parked task with a code, undoing all its waits. */
 void co__interrupt(co_task_t *task, int code);
 

@@ -58,6 +58,13 @@ void co__spend_slow(co_task_t *task)
     co__take_a_turn(task, &fairness); /* not inlined, as it is rare */
 }
 
+ssize_t co__spent_slow(co_task_t *task, ssize_t result)
+{
+    co__spend_slow(task);
+    return result;
+}
+
+/* An interruption stays, as whoever runs meanwhile leaves none of this task's scopes. */
 int co__check_slow(co_task_t *task)
 {
     if (!task)
@@ -97,12 +104,12 @@ int co__park_slow(co_task_t *task, struct co__wait *waits)
 
 void co__wake(struct co__wait *wait, int value)
 {
-    co_task_t *task = wait->task;
-    wait->value = value;
-    task->winner = wait;
-    task->code = 0;
-    if (wait != task->waits || wait->next)
-        undo_waits(task->waits, wait);
+    task_wake(wait, value);
+}
+
+void co__wake_slow(co_task_t *task, const struct co__wait *wait)
+{
+    undo_waits(task->waits, wait);
     task_make_ready(task);
     tell_probe(task, NULL);
 }
