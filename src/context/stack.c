@@ -290,13 +290,6 @@ struct stack *coloop__stack_get(struct stack_pool *pool)
     return (struct stack *)pool->idle[i];
 }
 
-void coloop__stack_put(struct stack *stack, bool unwound)
-{
-    struct stack_pool *pool = stack->pool;
-    sanitizer_stack_idle(stack->low, (size_t)((char *)stack - stack->low));
-    pool->idle[pool->idle_count++] = (uintptr_t)stack | (unwound ? STACK_UNWOUND : 0);
-}
-
 static void trim_large(struct stack_pool *pool)
 {
     size_t hot = HOT_BYTES / pool->size, end = pool->idle_count > hot ? pool->idle_count - hot : 0;

@@ -52,21 +52,27 @@ size_t coloop__stack_round_size(size_t size);
  * first, and unless it is `fresh`, its header beyond struct stack is as it was then. */
 struct stack *coloop__stack_get(struct stack_pool *pool);
 
-/* The same if it is at hand without further ado, or NULL. */
-static inline struct stack *stack_get_quickly(struct stack_pool *pool)
+/* Whether that takes no more than to take it. */
+static inline bool stack_at_hand(const struct stack_pool *pool)
 {
-    size_t i = pool->idle_count - 1;
-    if (pool->idle_count == 0 || i < pool->trimmed || i < pool->low_water ||
-        pool->idle[i] & STACK_NEEDS_BIRTH)
-        return NULL;
-    pool->idle_count = i;
-    return (struct stack *)pool->idle[i];
+    size_t n = pool->idle_count;
+    return n > pool->trimmed && n > pool->low_water && !(pool->idle[n - 1] & STACK_NEEDS_BIRTH);
+}
+
+static inline struct stack *stack_take(struct stack_pool *pool)
+{
+    return (struct stack *)pool->idle[--pool->idle_count];
 }
 
 /* Gives a stack back, perhaps that one runs on and is about to leave for good. Its context then
  * waits in pool->entry for the next coroutine; or else `unwound` says that frames were abandoned on
  * it, so that it is born anew. Cannot fail. */
-void coloop__stack_put(struct stack *stack, bool unwound);
+static inline void stack_put(struct stack *stack, bool unwound)
+{
+    struct stack_pool *pool = stack->pool;
+    sanitizer_stack_idle(stack->low, (size_t)((char *)stack - stack->low));
+    pool->idle[pool->idle_count++] = (uintptr_t)stack | (unwound ? STACK_UNWOUND : 0);
+}
 
 /* Gives memory of idle stacks back to the system: the extra pages of those that grew large; and all
  * of those that were not needed for a second. Does a bounded amount of work; for when the loop has

@@ -267,10 +267,9 @@ void co__locals_forget(co_task_t *task);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 
-/* A task's end: everybody is told. It may still run on its stack. */
-void co__conclude(co_task_t *task);
-/* The loop's reference to it goes, and the stack with the last one. */
-void co__reap(co_task_t *task);
+/* A task's end: everybody is told, and the loop's reference to it goes, and the stack with the last
+ * one; on which it still runs, until it gives way. */
+void co__end(co_task_t *task);
 /* The task failed: other than by being cancelled as it was told. */
 static inline bool co__failed(const co_task_t *task)
 {

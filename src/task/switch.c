@@ -127,8 +127,7 @@ static inline __attribute__((always_inline)) void finish(co_task_t *task, int re
 {
     struct scheduler *scheduler = task->scheduler;
     task->result = result;
-    co__conclude(task);
-    co__reap(task);
+    co__end(task);
     context_switch(&task->stack.context, task_next_context(scheduler), true);
 }
 
