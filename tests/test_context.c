@@ -93,7 +93,7 @@ static void a_switch_goes_there_and_back(void **state)
     assert_string_equal(traced(), "born 1 home 2 home 3 home end home 1");
     for (int i = 0; i < 3; i++)
         go(own);
-    coloop__stack_put(&own->stack, false);
+    stack_put(&own->stack, false);
     coloop__stack_pool_free(&pool);
 }
 
@@ -121,9 +121,9 @@ static void contexts_switch_among_themselves(void **state)
     assert_string_equal(traced(), "a b c a b c a b c");
     go(b);
     go(c);
-    coloop__stack_put(&a->stack, false);
-    coloop__stack_put(&b->stack, false);
-    coloop__stack_put(&c->stack, false);
+    stack_put(&a->stack, false);
+    stack_put(&b->stack, false);
+    stack_put(&c->stack, false);
     coloop__stack_pool_free(&pool);
 }
 
@@ -163,7 +163,7 @@ static void the_depth_of_a_suspended_context_is_known(void **state)
     assert_in_range(depth_of(own), shallow + 20 * 1000, pool.size);
     go(own);
     assert_in_range(depth_of(own), 1, shallow + 1000);
-    coloop__stack_put(&own->stack, false);
+    stack_put(&own->stack, false);
     coloop__stack_pool_free(&pool);
 }
 

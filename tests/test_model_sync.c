@@ -360,7 +360,7 @@ static void notice_lockers(void)
 {
     for (size_t i = 0; i < flight.count; i++) {
         struct op *op = flight.ops[i];
-        if (!op->has_to_lock || op->task->state != CO__PARKED || op->turn != flight.returned + 1)
+        if (!op->has_to_lock || !op->task->waits || op->turn != flight.returned + 1)
             continue;
         flight.returned = op->turn;
         op->has_to_lock = false;

@@ -114,7 +114,7 @@ static void an_unwound_stack_begins_anew(void **state)
     struct own *a = get();
     for (int i = 0; i < 3; i++) {
         run(a, trace_and_leave);
-        coloop__stack_put(&a->stack, true);
+        stack_put(&a->stack, true);
         assert_ptr_equal(get(), a);
     }
     run(a, do_nothing);

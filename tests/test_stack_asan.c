@@ -82,7 +82,7 @@ static void abandoned_frames_do_not_matter_later(void **state)
     for (int i = 0; i < 3; i++) {
         struct own *own = get();
         run(own, abandon);
-        coloop__stack_put(&own->stack, true);
+        stack_put(&own->stack, true);
         own = get();
         run(own, fill_a_frame);
         put(own);

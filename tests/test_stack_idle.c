@@ -157,7 +157,7 @@ static void an_unwound_stack_is_trimmed_and_released_too(void **state)
     get_many(stacks, FEW);
     for (int i = 0; i < FEW; i++) {
         run(stacks[i], touch_all);
-        coloop__stack_put(&stacks[i]->stack, true);
+        stack_put(&stacks[i]->stack, true);
     }
     coloop__stack_trim(&pool, 10 * NS_PER_S);
     assert_true(resident(stacks[0]) <= KEPT);

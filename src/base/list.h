@@ -72,11 +72,20 @@ static inline struct coloop__link *list_first(const struct list *list)
     return list_empty(list) ? NULL : list->head.next;
 }
 
+/* Of a list that is not empty. */
+static inline void list_remove_first(struct list *list)
+{
+    struct coloop__link *link = list->head.next;
+    list->head.next = link->next;
+    link->next->prev = &list->head;
+    link->next = NULL;
+}
+
 static inline struct coloop__link *list_pop_front(struct list *list)
 {
     struct coloop__link *link = list_first(list);
     if (link)
-        list_remove(link);
+        list_remove_first(list);
     return link;
 }
 
@@ -89,6 +98,16 @@ static inline void list_append(struct list *to, struct list *from)
     to->head.prev->next = from->head.next;
     from->head.prev->next = &to->head;
     to->head.prev = from->head.prev;
+    list_init(from);
+}
+
+/* Moves everything in `from`, which is not empty, to `to`, which is. */
+static inline void list_move(struct list *to, struct list *from)
+{
+    struct coloop__link *first = from->head.next, *last = from->head.prev;
+    to->head.next = first;
+    to->head.prev = last;
+    first->prev = last->next = &to->head;
     list_init(from);
 }
 

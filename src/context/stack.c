@@ -270,6 +270,8 @@ static inline size_t least(size_t a, size_t b)
 static __attribute__((noinline)) struct stack *rebirth(struct stack_pool *pool, size_t i)
 {
     struct stack *stack = idle_stack(pool, i);
+    if (!(pool->idle[i] & STACK_RELEASED))
+        sanitizer_stack_gone(&stack->context.fiber);
     return make_stack(pool, stack, slot_high(pool, stack));
 }
 
@@ -286,15 +288,6 @@ struct stack *coloop__stack_get(struct stack_pool *pool)
     if (pool->idle[i] & STACK_NEEDS_BIRTH)
         return rebirth(pool, i);
     return (struct stack *)pool->idle[i];
-}
-
-void coloop__stack_put(struct stack *stack, bool unwound)
-{
-    struct stack_pool *pool = stack->pool;
-    sanitizer_stack_idle(stack->low, (size_t)((char *)stack - stack->low));
-    if (unwound)
-        sanitizer_stack_gone(&stack->context.fiber);
-    pool->idle[pool->idle_count++] = (uintptr_t)stack | (unwound ? STACK_NEEDS_BIRTH : 0);
 }
 
 static void trim_large(struct stack_pool *pool)
@@ -314,9 +307,9 @@ static void release_unneeded(struct stack_pool *pool, int64_t now)
     size_t end = least(pool->low_water, pool->released + TRIM_BATCH);
     for (; pool->released < end; pool->released++) {
         struct stack *stack = idle_stack(pool, pool->released);
-        if (!(pool->idle[pool->released] & STACK_NEEDS_BIRTH))
+        if (!(pool->idle[pool->released] & STACK_RELEASED))
             sanitizer_stack_gone(&stack->context.fiber);
-        pool->idle[pool->released] |= STACK_NEEDS_BIRTH;
+        pool->idle[pool->released] |= STACK_RELEASED;
         madvise(stack->low, pool->size, MADV_DONTNEED);
     }
     if (pool->released >= pool->low_water) {
@@ -348,7 +341,7 @@ void coloop__stack_pool_free(struct stack_pool *pool)
 {
 #if CONTEXT_ASAN || CONTEXT_TSAN
     for (size_t i = 0; i < pool->idle_count; i++)
-        if (!(pool->idle[i] & STACK_NEEDS_BIRTH))
+        if (!(pool->idle[i] & STACK_RELEASED))
             sanitizer_stack_gone(&idle_stack(pool, i)->context.fiber);
 #endif
     atomic_fetch_sub(&protected_guards, pool->protected);

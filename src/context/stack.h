@@ -27,7 +27,7 @@ struct stack_pool {
     void (*entry)(struct stack *); /* runs on every new stack, and never returns */
 
     struct stack_slab *slabs; /* newest first */
-    uintptr_t *idle; /* stacks not in use, last in first out; or'ed with STACK_NEEDS_BIRTH */
+    uintptr_t *idle; /* stacks not in use, last in first out; or'ed with STACK_UNWOUND, _RELEASED */
     size_t idle_count, idle_capacity;
     size_t trimmed;   /* idle[0..trimmed) hold no more than what is worth keeping */
     size_t released;  /* idle[0..released) hold no memory at all */
@@ -38,7 +38,9 @@ struct stack_pool {
     size_t protected; /* of these, with a guard that splits a mapping */
 };
 
-enum { STACK_NEEDS_BIRTH = 1 }; /* in pool->idle, beside the address */
+/* In pool->idle, beside the address, of stacks that are to be born anew: frames were abandoned on
+ * it; it holds no memory. */
+enum { STACK_UNWOUND = 1, STACK_RELEASED = 2, STACK_NEEDS_BIRTH = 3 };
 
 enum stack_guard { STACK_GUARD_UNKNOWN, STACK_GUARD_ADVICE, STACK_GUARD_PROTECT, STACK_GUARD_NONE };
 
@@ -50,20 +52,27 @@ size_t coloop__stack_round_size(size_t size);
  * first, and unless it is `fresh`, its header beyond struct stack is as it was then. */
 struct stack *coloop__stack_get(struct stack_pool *pool);
 
-/* The same if it is at hand without further ado, or NULL. */
-static inline struct stack *stack_get_quickly(struct stack_pool *pool)
+/* Whether that takes no more than to take it. */
+static inline bool stack_at_hand(const struct stack_pool *pool)
 {
-    size_t i = pool->idle_count - 1;
-    if (pool->idle_count == 0 || i < pool->trimmed || i < pool->low_water ||
-        pool->idle[i] & STACK_NEEDS_BIRTH)
-        return NULL;
-    pool->idle_count = i;
-    return (struct stack *)pool->idle[i];
+    size_t n = pool->idle_count;
+    return n > pool->trimmed && n > pool->low_water && !(pool->idle[n - 1] & STACK_NEEDS_BIRTH);
 }
 
-/* Gives a stack back. Its context must be suspended in pool->entry, ready for the next coroutine;
- * or else `unwound` says that frames were abandoned on it, so that it is born anew. Cannot fail. */
-void coloop__stack_put(struct stack *stack, bool unwound);
+static inline struct stack *stack_take(struct stack_pool *pool)
+{
+    return (struct stack *)pool->idle[--pool->idle_count];
+}
+
+/* Gives a stack back, perhaps that one runs on and is about to leave for good. Its context then
+ * waits in pool->entry for the next coroutine; or else `unwound` says that frames were abandoned on
+ * it, so that it is born anew. Cannot fail. */
+static inline void stack_put(struct stack *stack, bool unwound)
+{
+    struct stack_pool *pool = stack->pool;
+    sanitizer_stack_idle(stack->low, (size_t)((char *)stack - stack->low));
+    pool->idle[pool->idle_count++] = (uintptr_t)stack | (unwound ? STACK_UNWOUND : 0);
+}
 
 /* Gives memory of idle stacks back to the system: the extra pages of those that grew large; and all
  * of those that were not needed for a second. Does a bounded amount of work; for when the loop has

@@ -39,14 +39,13 @@ static void add_child(struct node *parent, struct node *child)
 
 static const char *state_name(const co_task_t *task)
 {
-    static const char *const names[] = {"ready", "running", "waiting", "done"};
-    return names[task->state];
+    return task->waits ? "waiting" : list_linked(&task->ready.link) ? "ready" : "running";
 }
 
 static size_t stack_used(const co_task_t *task)
 {
     const void *top = task;
-    if (task->state == CO__RUNNING && task == co__current)
+    if (task == co__current)
         return (size_t)((const char *)top - (const char *)__builtin_frame_address(0));
     return coloop__context_depth(&task->stack.context, top);
 }
@@ -55,7 +54,7 @@ static void write_task(FILE *file, const co_task_t *task, int depth)
 {
     fprintf(file, "%*s'%s' (#%llu) %s", depth * 2, "", task->name, (unsigned long long)task->id,
             state_name(task));
-    if (task->state == CO__PARKED) {
+    if (task->waits) {
         char text[256];
         co__describe(task, text, sizeof text);
         double waited = (double)(clock_now(&task->loop->clock) - task->since) / (double)NS_PER_S;

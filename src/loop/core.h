@@ -34,10 +34,11 @@ struct loop {
     /* the pass: ready is what runs in the next one, batch what is left of the one at hand */
     struct list ready, batch;
     int64_t now;
-    unsigned ran_in_turn; /* items since the last turn */
-    unsigned turn_limit;  /* that many make the next turn due */
-    unsigned look_at;     /* that many make a turn due, or a glance at the coarse clock */
-    int64_t coarse_turn;  /* the coarse clock at the last turn */
+    uint64_t runs;       /* items that have run */
+    uint64_t turn_began; /* that many at the last turn */
+    uint64_t look_at;    /* that many make a turn due, or a glance at the coarse clock */
+    unsigned turn_limit; /* that many since the last turn make the next one due */
+    int64_t coarse_turn; /* the coarse clock at the last turn */
     bool running, debug, closing;
     bool passes_chain; /* the next pass may begin where the one at hand ends; no more once a task
                           has ended for which the loop is run */
@@ -84,7 +85,7 @@ struct loop {
     size_t stack_size;
     loop_t *older;  /* the thread's loop made before this one */
     unsigned forks; /* the process's forks when it was made */
-    uint64_t passes, polls, events, runs;
+    uint64_t passes, polls, events;
     struct selector_event event_buffer[EVENTS_MAX];
 };
 
@@ -101,13 +102,14 @@ static inline void loop__ready_push(loop_t *loop, struct loop__ready *item)
 
 /* Begins the next pass, the one at hand being at its end, in the task that runs: two tasks that
  * hand over to each other need not go through the loop, unless it has to have a look. */
-static inline void loop__begin_pass_early(loop_t *loop)
+static inline bool loop__begin_pass_early(loop_t *loop)
 {
-    if (!loop->passes_chain || loop->ran_in_turn >= loop->look_at || list_empty(&loop->ready) ||
+    if (!loop->passes_chain || loop->runs >= loop->look_at || list_empty(&loop->ready) ||
         atomic_load_explicit(&loop->stop, memory_order_relaxed))
-        return;
-    list_append(&loop->batch, &loop->ready);
+        return false;
+    list_move(&loop->batch, &loop->ready);
     loop->passes++;
+    return true;
 }
 
 /* Runs passes until stop, or no work is left, or *done (may be NULL) becomes true: 0, 1, -EDEADLK,

@@ -36,13 +36,14 @@ static bool has_work(loop_t *loop)
 
 static void plan_look(loop_t *loop)
 {
-    unsigned glance = loop->ran_in_turn + GLANCE_ITEMS;
-    loop->look_at = loop->clock.is_virtual || glance > loop->turn_limit ? loop->turn_limit : glance;
+    uint64_t due = loop->turn_began + loop->turn_limit, glance = loop->runs + GLANCE_ITEMS;
+    loop->look_at = loop->clock.is_virtual || glance > due ? due : glance;
 }
 
 static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
 {
-    int64_t took = loop->now - last_turn, each = took / (loop->ran_in_turn ? loop->ran_in_turn : 1);
+    int64_t took = loop->now - last_turn, ran = (int64_t)(loop->runs - loop->turn_began);
+    int64_t each = took / (ran ? ran : 1);
     unsigned limit =
         each > TURN_NS / TURN_ITEMS_MAX ? (unsigned)(TURN_NS / each) + 1 : TURN_ITEMS_MAX;
     loop->turn_limit = limit > loop->turn_limit * 2 ? loop->turn_limit * 2 : limit;
@@ -50,15 +51,15 @@ static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
         loop->turn_limit = TURN_ITEMS_VIRTUAL;
     else
         loop->coarse_turn = clock_coarse();
-    loop->ran_in_turn = 0;
+    loop->turn_began = loop->runs;
     plan_look(loop);
 }
 
 static bool turn_is_due(loop_t *loop)
 {
-    if (loop->ran_in_turn < loop->look_at)
+    if (loop->runs < loop->look_at)
         return false;
-    if (loop->ran_in_turn >= loop->turn_limit)
+    if (loop->runs - loop->turn_began >= loop->turn_limit)
         return true;
     plan_look(loop);
     return clock_coarse() != loop->coarse_turn;
@@ -177,8 +178,8 @@ static void run_pass(loop_t *loop)
     loop->check_wanted = true;
     for (struct coloop__link *link; (link = loop->batch.head.next) != &loop->batch.head;) {
         struct loop__ready *item = container_of(link, struct loop__ready, link);
-        list_remove(link);
-        loop->ran_in_turn++;
+        list_remove_first(&loop->batch);
+        loop->runs++;
         if (__builtin_expect(loop->debug, 0))
             run_timed(loop, item);
         else
@@ -197,7 +198,9 @@ static int begin(loop_t *loop)
     loop->running = true;
     loop__thread.running = loop;
     loop->now = loop__clock(loop);
-    loop->ran_in_turn = loop->turn_limit = loop->look_at = 1; /* the first turn comes at once */
+    loop->look_at = loop->runs; /* the first turn comes at once */
+    loop->turn_began = loop->runs - 1;
+    loop->turn_limit = 1;
     loop->passes_chain = false;
     return 0;
 }

@@ -1,10 +1,11 @@
 /* chan.c: channels.
  *
- * There is one implementation of finding a peer: co_chan_try_send and co_chan_try_recv. The
- * suspending calls and select try with them, and then park as a peer that a later try will find. */
+ * There is one implementation of finding a peer: try_send and try_recv. The suspending calls and
+ * select try with them, and then park as a peer that a later try will find. */
 #include "sync/chan.h"
 
 #include "base/alloc.h"
+#include "task/switch.h"
 
 #include <string.h>
 
@@ -43,48 +44,63 @@ static inline void copy_item(const co_chan_t *chan, void *to, const void *from)
         memcpy(to, from, size);
 }
 
-static struct chan_waiter *first_of(struct list *line)
+/* Wakes the first in line, who is there. */
+static inline void wake_first(struct list *line, int value)
 {
-    struct coloop__link *link = list_first(line);
-    return link ? container_of(link, struct chan_waiter, link) : NULL;
+    struct coloop__link *link = line->head.next;
+    list_remove_first(line);
+    task_wake(&container_of(link, struct chan_waiter, link)->wait, value);
 }
 
-static void wake(struct chan_waiter *waiter, int value)
+static inline void *first_item(const struct list *line)
 {
-    list_remove(&waiter->link);
-    co__wake(&waiter->wait, value);
+    return container_of(line->head.next, struct chan_waiter, link)->item;
 }
 
 /* --- Finding a peer --------------------------------------------------------------------------- */
 
-int co_chan_try_send(co_chan_t *chan, const void *item)
+static inline int try_send(co_chan_t *chan, const void *item)
 {
-    struct chan_waiter *receiver = first_of(&chan->receivers);
     if (chan->closed)
         return -EPIPE;
-    if (receiver) {
-        copy_item(chan, receiver->item, item);
-        wake(receiver, 0);
+    if (!list_empty(&chan->receivers)) {
+        copy_item(chan, first_item(&chan->receivers), item);
+        wake_first(&chan->receivers, 0);
         return 0;
     }
     return chan->buffer.count < chan->capacity ? sync__buffer_push(&chan->buffer, item) : -EAGAIN;
 }
 
+/* A sender that is parked has its item moved to the place that becomes free. */
+static int recv_buffered(co_chan_t *chan, void *item)
+{
+    sync__buffer_pop(&chan->buffer, item);
+    if (list_empty(&chan->senders))
+        return 0;
+    sync__buffer_push(&chan->buffer, first_item(&chan->senders));
+    wake_first(&chan->senders, 0);
+    return 0;
+}
+
+static inline int try_recv(co_chan_t *chan, void *item)
+{
+    if (chan->buffer.count)
+        return recv_buffered(chan, item);
+    if (list_empty(&chan->senders))
+        return chan->closed ? -EPIPE : -EAGAIN;
+    copy_item(chan, item, first_item(&chan->senders));
+    wake_first(&chan->senders, 0);
+    return 0;
+}
+
+int co_chan_try_send(co_chan_t *chan, const void *item)
+{
+    return try_send(chan, item);
+}
+
 int co_chan_try_recv(co_chan_t *chan, void *item)
 {
-    struct chan_waiter *sender = first_of(&chan->senders);
-    if (chan->buffer.count) {
-        sync__buffer_pop(&chan->buffer, item);
-        if (sender)
-            sync__buffer_push(&chan->buffer, sender->item);
-    } else if (sender) {
-        copy_item(chan, item, sender->item);
-    } else {
-        return chan->closed ? -EPIPE : -EAGAIN;
-    }
-    if (sender)
-        wake(sender, 0);
-    return 0;
+    return try_recv(chan, item);
 }
 
 /* --- Waiting for one -------------------------------------------------------------------------- */
@@ -100,14 +116,16 @@ void sync__chan_enqueue(struct list *line, struct chan_waiter *waiter)
     list_push_back(line, &waiter->link);
 }
 
-static int park(co_task_t *self, struct list *line, void *item)
+/* Not inlined, as the registers that the switch takes need not be saved by calls that succeed at
+ * once. */
+static __attribute__((noinline)) int park(co_task_t *self, struct list *line, void *item)
 {
     struct chan_waiter waiter;
     waiter.wait.task = self;
     waiter.wait.next = NULL;
     waiter.item = item;
     sync__chan_enqueue(line, &waiter);
-    int rc = co__park(self, &waiter.wait);
+    int rc = task_park(self, &waiter.wait);
     return rc < 0 ? rc : waiter.wait.value;
 }
 
@@ -117,7 +135,7 @@ int co_chan_send_here(co_chan_t *chan, const void *item, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if ((rc = co_chan_try_send(chan, item)) != -EAGAIN)
+    if ((rc = try_send(chan, item)) != -EAGAIN)
         return co__spent(self, rc);
     co__reason(self, "co_chan_send", where, CO__OBJECT)->object = chan;
     return park(self, &chan->senders, (void *)item);
@@ -129,7 +147,7 @@ int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    if ((rc = co_chan_try_recv(chan, item)) != -EAGAIN)
+    if ((rc = try_recv(chan, item)) != -EAGAIN)
         return co__spent(self, rc);
     co__reason(self, "co_chan_recv", where, CO__OBJECT)->object = chan;
     return park(self, &chan->receivers, item);
@@ -139,8 +157,8 @@ int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
 
 static void wake_all(struct list *line)
 {
-    for (struct chan_waiter *waiter; (waiter = first_of(line));)
-        wake(waiter, -EPIPE);
+    while (!list_empty(line))
+        wake_first(line, -EPIPE);
 }
 
 /* Receivers are only parked when nothing is left for them. */
@@ -160,9 +178,10 @@ void co_chan_free(co_chan_t *chan)
 {
     if (!chan)
         return;
-    struct chan_waiter *waiter = first_of(&chan->senders);
-    waiter = waiter ? waiter : first_of(&chan->receivers);
-    if (waiter) {
+    struct coloop__link *link = list_first(&chan->senders);
+    link = link ? link : list_first(&chan->receivers);
+    if (link) {
+        const struct chan_waiter *waiter = container_of(link, struct chan_waiter, link);
         const co_task_t *task = waiter->wait.task;
         loop__report(task->loop, -EBUSY, task->reason.where, waiter->wait.task,
                      "co_chan_free: task '%s' (#%llu) still waits for the channel in %s",

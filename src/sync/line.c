@@ -1,5 +1,6 @@
 /* line.c: tasks that wait in line. */
 #include "sync/core.h"
+#include "task/switch.h"
 
 static void undo(struct co__wait *wait)
 {
@@ -13,13 +14,13 @@ int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter 
 {
     waiter->wait = (struct co__wait){.task = task, .undo = undo};
     list_push_back(sync_line(waiters), &waiter->link);
-    return co__park(task, &waiter->wait);
+    return task_park(task, &waiter->wait);
 }
 
 void sync__wake(struct sync_waiter *waiter, int value)
 {
     list_remove(&waiter->link);
-    co__wake(&waiter->wait, value);
+    task_wake(&waiter->wait, value);
 }
 
 void sync__wake_all(struct co__waiters *waiters, int value)

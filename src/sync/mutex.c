@@ -33,7 +33,7 @@ static __attribute__((noinline)) int lock_slowly(co_mutex_t *mutex, const char *
 int co_mutex_lock_here(co_mutex_t *mutex, const char *where)
 {
     co_task_t *self = co__current;
-    if (!self || self->interrupt || mutex->owner)
+    if (__builtin_expect(!self || self->interrupt || mutex->owner, 0))
         return lock_slowly(mutex, where);
     set_owner(mutex, self);
     return co__spent(self, 0);
@@ -49,19 +49,23 @@ int co_mutex_trylock(co_mutex_t *mutex)
     return 0;
 }
 
+static __attribute__((noinline)) void hand_over(co_mutex_t *mutex)
+{
+    struct sync_waiter *first = sync_first(&mutex->waiters);
+    set_owner(mutex, first->wait.task);
+    sync__wake(first, 0);
+}
+
 /* The reference that is given back is not the last one, as the loop has one while the task runs. */
 void co_mutex_unlock(co_mutex_t *mutex)
 {
     co_task_t *self = co__current;
-    if (!self || mutex->owner != self) {
+    if (__builtin_expect(!self || mutex->owner != self, 0)) {
         sync__unlock_by_stranger("co_mutex_unlock", mutex->owner);
         return;
     }
     self->references--;
     mutex->owner = NULL;
-    if (sync_is_empty(&mutex->waiters))
-        return;
-    struct sync_waiter *first = sync_first(&mutex->waiters);
-    set_owner(mutex, first->wait.task);
-    sync__wake(first, 0);
+    if (!sync_is_empty(&mutex->waiters))
+        hand_over(mutex);
 }

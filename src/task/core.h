@@ -25,13 +25,6 @@
 
 #include <errno.h>
 
-enum co__state {
-    CO__READY,   /* in the ready queue; also before its first run */
-    CO__RUNNING, /* co__current */
-    CO__PARKED,  /* its waits are where they will be found */
-    CO__DONE,    /* result is valid; kept for its handles */
-};
-
 enum { CO__CALLS_MAX = 64 }; /* calls that succeed at once before a task has to give way */
 
 /* One thing that a parked task waits for, on its stack. */
@@ -83,18 +76,16 @@ struct co_task {
     struct stack stack; /* must be first: the stack pool makes tasks by making stacks */
 
     /* switching */
-    struct loop__ready ready;
+    struct loop__ready ready; /* linked: it is ready to run */
     struct scheduler *scheduler;
     loop_t *loop;
-    enum co__state state;
-    int interrupt; /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
-    int budget;    /* calls that may still succeed at once */
-    int fd;        /* used last, and what the loop knows of it: mostly it is the same again */
+    int interrupt;          /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
+    int budget;             /* calls that may still succeed at once */
+    struct co__wait *waits; /* it is parked, and what for; else NULL */
+    int fd; /* used last, and what the loop knows of it: mostly it is the same again */
     struct loop__fd *fd_entry;
-    co_task_t *resumer; /* who spawned it eagerly and goes on when it gives way; else NULL */
 
     /* while parked, and after it until the next park */
-    struct co__wait *waits;
     struct co__wait *winner; /* the wait that was woken; NULL if it was interrupted */
     int code;                /* 0, or why it was interrupted */
     int64_t since;
@@ -149,14 +140,14 @@ struct size_pool { /* stacks of an unusual size */
 struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
-    unsigned indirect; /* above 0, tasks go on in the loop's stack and not in each other */
+    struct context *back; /* who gives way goes there, and not to the next that is ready, or NULL:
+                             in debug mode to the loop, and in eager runs to who spawned */
     struct exceptions *exceptions; /* of the loop's thread; NULL without C++ */
     int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
     void *errand_arg;
-    co_task_t *finished; /* gave way for the last time; its memory is given back by who runs next */
-    struct list tasks;   /* that are not done, in the order of spawning */
-    struct list held;    /* that are done, and have handles */
+    struct list tasks; /* that are not done, in the order of spawning */
+    struct list held;  /* that are done, and have handles */
     struct stack_pool pool;
     struct size_pool *size_pools;
     uint64_t last_id;
@@ -198,11 +189,17 @@ void co__finish_by_throw(co_task_t *task, int result) __attribute__((noreturn));
 
 /* --- park.c ----------------------------------------------------------------------------------- */
 
-/* What every suspending call begins with: 0, or it may not go on. */
+/* What every suspending call begins with: 0, or it may not go on. That the slow path never comes
+ * back to it saves registers. */
 int co__check_slow(co_task_t *task);
 static inline int co__check(co_task_t *task)
 {
-    return __builtin_expect(task && !task->interrupt, 1) ? 0 : co__check_slow(task);
+    if (__builtin_expect(task && !task->interrupt, 1))
+        return 0;
+    int rc = co__check_slow(task);
+    if (rc >= 0)
+        __builtin_unreachable();
+    return rc;
 }
 
 /* And what it ends with, unless it has parked: after so many calls the task gives way. Not before
@@ -213,10 +210,10 @@ static inline void co__spend(co_task_t *task)
     if (__builtin_expect(--task->budget <= 0, 0))
         co__spend_slow(task);
 }
+ssize_t co__spent_slow(co_task_t *task, ssize_t result);
 static inline ssize_t co__spent(co_task_t *task, ssize_t result)
 {
-    co__spend(task);
-    return result;
+    return __builtin_expect(--task->budget > 0, 1) ? result : co__spent_slow(task, result);
 }
 
 /* Notes what the running task is about to park for. */
@@ -234,12 +231,14 @@ static inline struct co__reason *co__reason(co_task_t *task, const char *call, c
  * -ENOMEM: a deadline could not be set, likewise. */
 int co__park(co_task_t *task, struct co__wait *waits);
 /* Its look at all that is rare, when the waits are set: 0, or it does not park. */
-int co__park_slow(co_task_t *task);
+int co__park_slow(co_task_t *task, struct co__wait *waits);
 /* The running task goes to the end of the ready queue, and gives way. */
 void co__take_a_turn(co_task_t *task, const struct co__reason *reason);
 /* Wakes the task of a wait that the caller has taken away from where it waited; the others are
  * undone. */
 void co__wake(struct co__wait *wait, int value);
+/* What is rare about it. */
+void co__wake_slow(co_task_t *task, const struct co__wait *wait);
 /* Wakes a parked task with a code, undoing all its waits. */
 void co__interrupt(co_task_t *task, int code);
 
@@ -270,10 +269,9 @@ void co__locals_forget(co_task_t *task);
 
 /* --- task.c, join.c, describe.c, overflow.c --------------------------------------------------- */
 
-/* A task's end: everybody is told. It may still run on its stack. */
-void co__conclude(co_task_t *task);
-/* The loop's reference to it goes, and the stack with the last one. */
-void co__reap(co_task_t *task);
+/* A task's end: everybody is told, and the loop's reference to it goes, and the stack with the last
+ * one; on which it still runs, until it gives way. */
+void co__end(co_task_t *task);
 /* The task failed: other than by being cancelled as it was told. */
 static inline bool co__failed(const co_task_t *task)
 {

@@ -24,8 +24,8 @@ static void describe_time(const co_task_t *task, char *text, size_t size)
 void co__describe(const co_task_t *task, char *text, size_t size)
 {
     const struct co__reason *reason = &task->reason;
-    if (task->state != CO__PARKED) {
-        snprintf(text, size, task->state == CO__RUNNING ? "running" : "ready to run");
+    if (!task->waits) {
+        snprintf(text, size, list_linked(&task->ready.link) ? "ready to run" : "running");
         return;
     }
     const co_task_t *other = reason->object;

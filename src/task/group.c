@@ -1,7 +1,7 @@
 /* group.c: children that never outlive their block.
  *
  * A child knows its group, and the group its children, through links in the tasks: no memory is
- * allocated, however many come and go. co__conclude tells the group of each child's end.
+ * allocated, however many come and go. co__end tells the group of each child's end.
  *
  * Invariants: count is the length of children; whoever waits is woken when it becomes 0; after the
  * first failure or a cancellation (`ending`) no child is added, so that it does become 0. */

@@ -6,7 +6,7 @@
  * A caller that is interrupted while it waits for tasks it owns cancels them and goes on waiting,
  * shielded: tasks end before the call that waits for them. */
 #include "base/alloc.h"
-#include "task/core.h"
+#include "task/switch.h"
 
 #include <coloop/group.h>
 
@@ -34,7 +34,7 @@ static int park_for(co_task_t *self, co_task_t *task, const char *call, const ch
     list_push_back(&task->observers, &joiner.observer.link);
     co__reason(self, call, where, CO__TASK)->object = task;
     self->awaiting = task;
-    int rc = co__park(self, &joiner.wait);
+    int rc = task_park(self, &joiner.wait);
     self->awaiting = NULL;
     return rc;
 }

@@ -1,6 +1,6 @@
 /* park.c: the one place where a task is suspended.
  *
- *     RUNNING --co__park--> PARKED --co__wake, co__interrupt--> READY --co__run_item--> RUNNING
+ *     running --co__park--> parked --co__wake, co__interrupt--> ready --co__run_item--> running
  *
  * Invariants:
  * 1. While a task is parked each of its waits is where somebody will find it; when it is woken none
@@ -40,7 +40,6 @@ static inline __attribute__((always_inline)) void take_a_turn(co_task_t *task,
                                                               const struct co__reason *reason)
 {
     tell_probe(task, reason);
-    task->state = CO__READY;
     list_push_back(&task->loop->ready, &task->ready.link);
     tell_probe(task, NULL);
     task_give_way(task);
@@ -59,6 +58,13 @@ void co__spend_slow(co_task_t *task)
     co__take_a_turn(task, &fairness); /* not inlined, as it is rare */
 }
 
+ssize_t co__spent_slow(co_task_t *task, ssize_t result)
+{
+    co__spend_slow(task);
+    return result;
+}
+
+/* An interruption stays, as whoever runs meanwhile leaves none of this task's scopes. */
 int co__check_slow(co_task_t *task)
 {
     if (!task)
@@ -69,9 +75,9 @@ int co__check_slow(co_task_t *task)
     return task->interrupt;
 }
 
-static void undo_waits(co_task_t *task, const struct co__wait *but)
+static void undo_waits(struct co__wait *waits, const struct co__wait *but)
 {
-    for (struct co__wait *wait = task->waits, *next; wait; wait = next) {
+    for (struct co__wait *wait = waits, *next; wait; wait = next) {
         next = wait->next;
         if (wait != but && wait->undo)
             wait->undo(wait);
@@ -83,7 +89,7 @@ int co__park(co_task_t *task, struct co__wait *waits)
     return task_park(task, waits);
 }
 
-int co__park_slow(co_task_t *task)
+int co__park_slow(co_task_t *task, struct co__wait *waits)
 {
     int rc = 0;
     tell_probe(task, &task->reason);
@@ -92,25 +98,25 @@ int co__park_slow(co_task_t *task)
     else if (!task->scope->armed)
         rc = co__arm_scopes(task);
     if (rc < 0)
-        undo_waits(task, NULL);
+        undo_waits(waits, NULL);
     return rc;
 }
 
 void co__wake(struct co__wait *wait, int value)
 {
-    co_task_t *task = wait->task;
-    wait->value = value;
-    task->winner = wait;
-    task->code = 0;
-    if (wait != task->waits || wait->next)
-        undo_waits(task, wait);
+    task_wake(wait, value);
+}
+
+void co__wake_slow(co_task_t *task, const struct co__wait *wait)
+{
+    undo_waits(task->waits, wait);
     task_make_ready(task);
     tell_probe(task, NULL);
 }
 
 void co__interrupt(co_task_t *task, int code)
 {
-    undo_waits(task, NULL);
+    undo_waits(task->waits, NULL);
     task->winner = NULL;
     task->code = code;
     task_make_ready(task);

@@ -17,7 +17,7 @@ struct scheduler *co__scheduler_new(loop_t *loop)
     if (!scheduler)
         return NULL;
     scheduler->loop = loop;
-    scheduler->indirect = loop->debug;
+    scheduler->back = loop->debug ? &scheduler->context : NULL;
     list_init(&scheduler->tasks);
     list_init(&scheduler->held);
     init_pool(&scheduler->pool, coloop__stack_round_size(loop->stack_size));
@@ -98,7 +98,7 @@ static void force(co_task_t *task)
         "closing: task '%s' (#%llu) is cancelled but waits shielded in %s, and nothing can wake it",
         task->name, (unsigned long long)task->id, text);
     co__lift_shields(task);
-    if (task->state == CO__PARKED)
+    if (task->waits)
         co__interrupt(task, -ECANCELED);
 }
 
@@ -113,7 +113,7 @@ static void force_all(loop_t *loop)
         co_task_t *task = container_of(link, co_task_t, link);
         if (task->id > last)
             break;
-        if (task->state == CO__PARKED)
+        if (task->waits)
             force(task);
         else
             co__lift_shields(task); /* woken by the end of one before it */

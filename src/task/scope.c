@@ -30,7 +30,7 @@ static void trigger(co_scope_t *scope, int code)
     scope->code = code;
     scope->order = ++task->order;
     refresh(task);
-    if (task->interrupt && task->state == CO__PARKED)
+    if (task->interrupt && task->waits)
         co__interrupt(task, task->interrupt);
 }
 
@@ -204,7 +204,7 @@ void co_scope_set_deadline(co_scope_t *scope, int64_t when_ns)
     if (arm(scope) == 0)
         return;
     disarm_up_to(scope);
-    if (task->state == CO__PARKED && is_visible(scope))
+    if (task->waits && is_visible(scope))
         co__interrupt(task, -ENOMEM);
 }
 

@@ -5,8 +5,8 @@
  *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
  * A task that gives way or finishes goes on straight in the next task of the pass, if that is what
- * comes next, and not through the loop's stack: half the switches. The stack of a finished task is
- * given away by whoever runs next. */
+ * comes next, and not through the loop's stack: half the switches. One that finishes puts its stack
+ * back into the pool while it is on it: nobody takes it out before the switch. */
 #include "task/switch.h"
 
 void co__switch_in_exception(struct scheduler *scheduler, struct context *from, struct context *to)
@@ -60,32 +60,29 @@ static void report_slow(co_task_t *task, const struct co__reason *before, int64_
                  before->call ? before->call : "its start");
 }
 
-/* In debug mode. The time of tasks that are run eagerly inside this one is theirs. */
+/* In debug mode. The time of tasks that are run eagerly inside this one is theirs. The task may
+ * come to its end, and is looked at after that. */
 static void run_timed(co_task_t *task, void (*run_it)(co_task_t *))
 {
     struct scheduler *scheduler = task->scheduler;
     const struct co__reason before = task->reason;
     int64_t outer = scheduler->time_inside, start = clock_real_now();
     scheduler->time_inside = 0;
+    co_task_retain(task);
     run_it(task);
     int64_t total = clock_real_now() - start, took = total - scheduler->time_inside;
     scheduler->time_inside = outer + total;
-    if (took <= task->loop->slow_ns)
-        return;
-    co_task_t *finished = scheduler->finished; /* not to be reaped while the handler looks at it */
-    scheduler->finished = NULL;
-    report_slow(task, &before, took);
-    scheduler->finished = finished;
+    if (took > task->loop->slow_ns)
+        report_slow(task, &before, took);
+    co_task_release(task);
 }
 
 static void resume(co_task_t *task)
 {
-    struct scheduler *scheduler = task->scheduler;
     if (__builtin_expect(task->loop->debug, 0))
         run_timed(task, run);
     else
         run(task);
-    task_reap(scheduler);
 }
 
 void co__run_item(struct loop__ready *item)
@@ -96,25 +93,25 @@ void co__run_item(struct loop__ready *item)
 /* In the running task this is much like a call. */
 static void run_inside(co_task_t *task)
 {
-    co_task_t *self = task->resumer = co__current;
+    co_task_t *self = co__current;
     task_enter(task);
-    task_switch_to(task->scheduler, &self->stack.context, &task->stack.context);
+    task_switch_to(self->scheduler, &self->stack.context, &task->stack.context);
     co__current = self;
 }
 
 void co__run_eagerly(co_task_t *task)
 {
-    if (co__current) {
-        if (task->loop->debug)
-            run_timed(task, run_inside);
-        else
-            run_inside(task);
-        task_reap(co__current->scheduler);
-        return;
-    }
-    task->scheduler->indirect++;
-    resume(task);
-    task->scheduler->indirect--;
+    struct scheduler *scheduler = task->scheduler;
+    struct context *before = scheduler->back;
+    scheduler->loop->runs++;
+    scheduler->back = co__current ? &co__current->stack.context : &scheduler->context;
+    if (!co__current)
+        resume(task);
+    else if (scheduler->loop->debug)
+        run_timed(task, run_inside);
+    else
+        run_inside(task);
+    scheduler->back = before;
 }
 
 static void check_scopes(const co_task_t *task)
@@ -130,9 +127,8 @@ static inline __attribute__((always_inline)) void finish(co_task_t *task, int re
 {
     struct scheduler *scheduler = task->scheduler;
     task->result = result;
-    co__conclude(task);
-    scheduler->finished = task;
-    context_switch(&task->stack.context, task_next_context(task), true);
+    co__end(task);
+    context_switch(&task->stack.context, task_next_context(scheduler), true);
 }
 
 /* The stack with all that was left on it is born anew before its next use. */
@@ -153,7 +149,6 @@ void co__stack_main(struct stack *stack)
 {
     co_task_t *task = (co_task_t *)stack;
     for (;;) {
-        task_reap(task->scheduler);
         int result = task->fn(task->arg);
         check_scopes(task);
         finish(task, result);

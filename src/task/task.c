@@ -1,9 +1,9 @@
 /* task.c: a task's life.
  *
- *     spawn --> READY <--> RUNNING <--> PARKED          (switch.c, park.c)
+ *     spawn --> ready <--> running <--> parked          (switch.c, park.c)
  *                             |
  *                             v
- *                           DONE --> gone, with its last reference
+ *                           done --> gone, with its last reference
  *
  * References: one of the loop until the task is reaped, one for each handle, one for each pending
  * done callback. The struct lies on the task's own stack, which goes back to its pool with the last
@@ -31,14 +31,14 @@ static __attribute__((noinline)) void make(co_task_t *task, struct scheduler *sc
     task->awaiting_group = NULL;
     task->gathered = 0;
     task->searched = 0;
-    task->resumer = NULL;
+    task->waits = NULL;
     task->error = NULL;
     task->notes = 0;
     task->locals = NULL;
 }
 
 /* The task is about to be another one: what may have changed in make's part is put right. */
-static void unmake(co_task_t *task)
+static inline __attribute__((always_inline)) void unmake(co_task_t *task)
 {
     if (task->root.cancelled) { /* else all scopes were left as they were entered */
         co__scopes_init(task);
@@ -48,32 +48,51 @@ static void unmake(co_task_t *task)
         co__error_release(task->error);
         task->error = NULL;
     }
-    coloop__stack_put(&task->stack, task->unwound);
+    stack_put(&task->stack, task->unwound);
 }
 
-static void init(co_task_t *task, co_fn *fn, void *arg)
+/* From here on it is alive. */
+static inline void begin(co_task_t *task, struct scheduler *scheduler, const char *name, co_fn *fn,
+                         void *arg, const char *where)
 {
     const co_task_t *parent = co__current;
-    task->state = CO__READY;
-    task->since = task->loop->now;
+    loop_t *loop = scheduler->loop;
     task->reason.call = task->reason.where = NULL;
     task->fn = fn;
     task->arg = arg;
-    task->id = ++task->scheduler->last_id;
-    task->parent = parent && parent->loop == task->loop ? parent->id : 0;
+    task->name = name;
+    task->spawned_at = where;
+    task->id = ++scheduler->last_id;
+    task->parent = parent && parent->loop == loop ? parent->id : 0;
     task->result = -EINPROGRESS;
     task->done = task->observed = false;
-    if (parent && parent->locals && parent->loop == task->loop)
-        task->locals = co__locals_share(parent->locals);
-}
-
-static void count_in(struct scheduler *scheduler, co_task_t *task)
-{
-    loop_t *loop = scheduler->loop;
     list_push_back(&scheduler->tasks, &task->link);
     loop->no_work = false;
     if (++loop->client_work > scheduler->peak)
         scheduler->peak = loop->client_work;
+}
+
+static inline int check_spawn(loop_t *loop, co_fn *fn)
+{
+    return !fn ? EINVAL : !loop ? EPERM : loop__forked(loop) ? ECHILD : 0;
+}
+
+/* A stack is at hand, and there is nothing to inherit. */
+static inline bool is_simple(loop_t *loop, co_fn *fn)
+{
+    struct scheduler *scheduler = check_spawn(loop, fn) ? NULL : loop->client_data;
+    return scheduler && stack_at_hand(&scheduler->pool) && !loop->closing &&
+           !(co__current && co__current->locals);
+}
+
+static inline co_task_t *spawn_simply(loop_t *loop, const char *name, co_fn *fn, void *arg,
+                                      const char *where)
+{
+    struct scheduler *scheduler = loop->client_data;
+    co_task_t *task = (co_task_t *)stack_take(&scheduler->pool);
+    begin(task, scheduler, name, fn, arg, where);
+    loop__ready_push(loop, &task->ready);
+    return task;
 }
 
 /* Starts the task: at the end of the ready queue, or, when eager, at once and before the caller
@@ -87,15 +106,12 @@ static void start(co_task_t *task, bool eager)
         loop__ready_push(loop, &task->ready);
 }
 
-static inline int check_spawn(loop_t *loop, co_fn *fn)
-{
-    return !fn ? EINVAL : !loop ? EPERM : loop__forked(loop) ? ECHILD : 0;
-}
-
 /* NULL with errno. */
-static inline co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, const char *name,
-                               co_fn *fn, void *arg, const char *where)
+static __attribute__((noinline)) co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options,
+                                                  const char *name, co_fn *fn, void *arg,
+                                                  const char *where)
 {
+    const co_task_t *parent = co__current;
     int error = check_spawn(loop, fn);
     struct scheduler *scheduler = error ? NULL : loop->client_data;
     if (!error && !scheduler && !(scheduler = co__scheduler_new(loop)))
@@ -104,42 +120,51 @@ static inline co_task_t *spawn(loop_t *loop, const co_spawn_options_t *options, 
         errno = error;
         return NULL;
     }
-    struct stack *stack = options ? NULL : stack_get_quickly(&scheduler->pool);
-    if (!stack && !(stack = co__stack(scheduler, options ? options->stack_size : 0)))
+    struct stack *stack = co__stack(scheduler, options ? options->stack_size : 0);
+    if (!stack)
         return NULL;
     co_task_t *task = (co_task_t *)stack;
     if (task->stack.fresh)
         make(task, scheduler);
-    init(task, fn, arg);
-    task->name = name;
-    task->spawned_at = where;
-    count_in(scheduler, task);
+    begin(task, scheduler, options && options->name ? options->name : name, fn, arg, where);
+    if (parent && parent->locals && parent->loop == loop)
+        task->locals = co__locals_share(parent->locals);
     if (loop->closing) {
         loop->cancelled++;
         co_task_cancel(task);
     }
+    task->references = 2;
+    start(task, options && options->eager);
     return task;
 }
 
 co_task_t *co_spawn_here(loop_t *loop, const co_spawn_options_t *options, const char *name,
                          co_fn *fn, void *arg, const char *where)
 {
-    name = options && options->name ? options->name : name;
-    co_task_t *task = spawn(loop ? loop : loop__current(), options, name, fn, arg, where);
-    if (!task)
-        return NULL;
+    loop = loop ? loop : loop__current();
+    if (options || !is_simple(loop, fn))
+        return spawn(loop, options, name, fn, arg, where);
+    co_task_t *task = spawn_simply(loop, name, fn, arg, where);
     task->references = 2;
-    start(task, options && options->eager);
     return task;
 }
 
-int co_go_here(const char *name, co_fn *fn, void *arg, const char *where)
+static __attribute__((noinline)) int go_slowly(const char *name, co_fn *fn, void *arg,
+                                               const char *where)
 {
     co_task_t *task = spawn(loop__current(), NULL, name, fn, arg, where);
     if (!task)
         return -errno;
-    task->references = 1;
-    start(task, false);
+    co_task_release(task);
+    return 0;
+}
+
+int co_go_here(const char *name, co_fn *fn, void *arg, const char *where)
+{
+    loop_t *loop = loop__current();
+    if (!is_simple(loop, fn))
+        return go_slowly(name, fn, arg, where);
+    spawn_simply(loop, name, fn, arg, where)->references = 1;
     return 0;
 }
 
@@ -155,27 +180,24 @@ static void report_failure(co_task_t *task)
 }
 
 /* Whoever runs the loop may have run it for this. */
-static void end_chain(loop_t *loop, const co_task_t *task)
+static inline void count_out(loop_t *loop, const co_task_t *task)
 {
-    if (loop->until == &task->done || loop->no_work)
+    if (--loop->client_work == 0)
+        loop->no_work = true;
+    if (loop->until == &task->done || loop->client_work == 0)
         loop->passes_chain = false;
 }
 
-void co__conclude(co_task_t *task)
+static inline void tell_everybody(co_task_t *task)
 {
-    loop_t *loop = task->loop;
-    struct coloop__link *link;
-    task->state = CO__DONE;
-    task->done = true;
-    list_remove(&task->link);
-    loop->no_work = --loop->client_work == 0;
-    end_chain(loop, task);
     if (task->error && task->error->public.code != task->result) {
         co__error_release(task->error);
         task->error = NULL;
     }
-    while ((link = list_pop_front(&task->observers))) {
+    while (!list_empty(&task->observers)) {
+        struct coloop__link *link = task->observers.head.next;
         struct co__observer *observer = container_of(link, struct co__observer, link);
+        list_remove_first(&task->observers);
         observer->done(observer, task);
     }
     if (task->group)
@@ -186,8 +208,12 @@ void co__conclude(co_task_t *task)
         report_failure(task);
 }
 
-void co__reap(co_task_t *task)
+void co__end(co_task_t *task)
 {
+    task->done = true;
+    list_remove(&task->link);
+    count_out(task->loop, task);
+    tell_everybody(task);
     if (task->references == 1) {
         unmake(task);
         return;
@@ -207,7 +233,7 @@ void co_task_release(co_task_t *task)
 {
     if (!task || --task->references)
         return;
-    if (task->state != CO__DONE)
+    if (!task->done)
         loop__abort("task '%s' (#%llu) was released more often than it was held", task->name,
                     (unsigned long long)task->id);
     if (co__failed(task) && !task->observed) {
