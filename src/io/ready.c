@@ -7,21 +7,39 @@
 #include <poll.h>
 #include <unistd.h>
 
-void io__on_ready(struct loop__fd_wait *wait, int ready)
+static void on_ready(struct loop__fd_wait *wait, int ready)
 {
-    task_wake(&container_of(wait, struct io_waiter, fd)->wait, ready);
+    task_wake(&container_of(wait, struct co__io, fd_wait)->wait, ready);
 }
 
-void io__undo(struct co__wait *wait)
+static void undo(struct co__wait *wait)
 {
-    loop__fd_unwait(wait->task->loop, &container_of(wait, struct io_waiter, wait)->fd);
+    loop__fd_unwait(wait->task->loop, &container_of(wait, struct co__io, wait)->fd_wait);
 }
 
-int io__park(co_task_t *task, struct loop__fd *own, int fd, unsigned events, const char *call,
-             const char *where)
+static struct loop__fd *use(co_task_t *task, int fd, struct loop__fd *entry)
 {
-    struct io_waiter waiter;
-    return io_wait(&waiter, task, own, fd, events, call, where);
+    task->io = (struct co__io){.fd = fd, .entry = entry, .wait = {.task = task, .undo = undo}};
+    task->io.fd_wait.wake = on_ready;
+    return entry;
+}
+
+struct loop__fd *io__use(co_task_t *task, int fd)
+{
+    struct loop__fd *entry = loop__fd_find(task->loop, fd);
+    return entry ? use(task, fd, entry) : NULL;
+}
+
+int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where)
+{
+    if (task->io.fd != fd || fd < 0) {
+        struct loop__fd *entry;
+        int rc = loop__fd_get(task->loop, fd, &entry);
+        if (rc < 0)
+            return rc;
+        use(task, fd, entry);
+    }
+    return io_wait(task, events, call, where);
 }
 
 /* What poll(2) says now. */
@@ -50,7 +68,7 @@ static int await_own(co_task_t *task, struct loop__fd *entry, int fd, unsigned e
             if (ready)
                 return (int)ready;
         }
-        int rc = io__park(task, entry, fd, events, "co_await_fd", where);
+        int rc = io__park(task, fd, events, "co_await_fd", where);
         if (rc < 0 || !entry->own)
             return rc;
     }
@@ -66,7 +84,7 @@ int co_await_fd_here(int fd, int events, const char *where)
     struct loop__fd *entry = io__own(task, fd);
     rc = !wanted ? -EINVAL
          : entry ? await_own(task, entry, fd, wanted, where)
-                 : io__park(task, NULL, fd, wanted, "co_await_fd", where);
+                 : io__park(task, fd, wanted, "co_await_fd", where);
     return co__spent(task, rc);
 }
 

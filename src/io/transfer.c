@@ -81,7 +81,7 @@ static __attribute__((noinline)) ssize_t carry_on(struct transfer t, unsigned ev
             n = note_outcome(own, events, attempt(&t, own), full);
         if (n != -EAGAIN)
             return n;
-        int rc = io__park(task, own, t.fd, events, call, where);
+        int rc = io__park(task, t.fd, events, call, where);
         if (rc < 0)
             return rc;
     }
@@ -152,12 +152,11 @@ ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
     struct loop__fd *own = task && !task->interrupt ? io__own(task, fd) : NULL;
     if (!own)
         return read_slowly(fd, data, size, where);
-    struct io_waiter waiter;
     ssize_t n = -EAGAIN;
     if (own->ready & CO_READ)
         n = read_own(own, fd, data, size);
-    if (n == -EAGAIN && (n = io_wait(&waiter, task, own, fd, CO_READ, "co_read", where)) >= 0 &&
-        (n = read_own(waiter.entry, fd, data, size)) == -EAGAIN)
+    if (n == -EAGAIN && (n = io_wait(task, CO_READ, "co_read", where)) >= 0 &&
+        (n = read_own(task->io.entry, fd, data, size)) == -EAGAIN)
         return read_slowly(fd, data, size, where);
     return co__spent(task, n);
 }

@@ -207,15 +207,15 @@ static inline struct loop__fd *loop__fd_find(const loop_t *loop, int fd)
     return &loop->fd_chunks[chunk][number % FD_CHUNK];
 }
 
-/* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. `own` is the entry
- * of an own fd, or NULL. */
-int loop__fd_wait_slowly(loop_t *loop, int fd, struct loop__fd_wait *wait);
-static inline int loop__fd_wait(loop_t *loop, struct loop__fd *own, int fd,
+/* Begins to wait for the fd of an entry. 0; -EPERM: it is always ready; -EBADF, -ENOMEM, -ENOSPC.
+ */
+int loop__fd_wait_slowly(loop_t *loop, struct loop__fd *entry, int fd, struct loop__fd_wait *wait);
+static inline int loop__fd_wait(loop_t *loop, struct loop__fd *entry, int fd,
                                 struct loop__fd_wait *wait)
 {
-    if (!own || !(own->armed & SELECT_EDGE))
-        return loop__fd_wait_slowly(loop, fd, wait);
-    list_push_back(&own->waits, &wait->link); /* registered for good */
+    if (!(entry->armed & SELECT_EDGE))
+        return loop__fd_wait_slowly(loop, entry, fd, wait);
+    list_push_back(&entry->waits, &wait->link); /* its own, registered for good */
     loop->fd_waits++;
     return 0;
 }

@@ -183,12 +183,8 @@ static void notice_reuse(loop_t *loop, int fd, struct loop__fd *entry)
     wake_waits(loop, entry, BOTH, -EBADF);
 }
 
-int loop__fd_wait_slowly(loop_t *loop, int fd, struct loop__fd_wait *wait)
+int loop__fd_wait_slowly(loop_t *loop, struct loop__fd *entry, int fd, struct loop__fd_wait *wait)
 {
-    struct loop__fd *entry;
-    int rc = loop__fd_get(loop, fd, &entry);
-    if (rc < 0)
-        return rc;
     if (entry->always)
         return -EPERM;
     if (!entry->own && list_empty(waits_of(entry)))
@@ -196,7 +192,7 @@ int loop__fd_wait_slowly(loop_t *loop, int fd, struct loop__fd_wait *wait)
     else if (!entry->own)
         notice_reuse(loop, fd, entry);
     list_push_back(waits_of(entry), &wait->link);
-    rc = loop__fd_update(loop, fd, entry);
+    int rc = loop__fd_update(loop, fd, entry);
     if (rc < 0)
         list_remove(&wait->link);
     else

@@ -58,6 +58,15 @@ struct co__reason {
     };
 };
 
+/* The fd that a task used last, mostly the one it uses next, and its wait for it. */
+struct co__io {
+    int fd;                 /* -1: none so far */
+    uint32_t forgotten;     /* of the entry, when the wait began */
+    struct loop__fd *entry; /* stays where it is as long as the loop lives */
+    struct co__wait wait;
+    struct loop__fd_wait fd_wait;
+};
+
 /* Told once, when a task is done; lives in the memory of who wants to know. */
 struct co__observer {
     struct coloop__link link;
@@ -82,14 +91,13 @@ struct co_task {
     int interrupt;          /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
     int budget;             /* calls that may still succeed at once */
     struct co__wait *waits; /* it is parked, and what for; else NULL */
-    int fd; /* used last, and what the loop knows of it: mostly it is the same again */
-    struct loop__fd *fd_entry;
 
     /* while parked, and after it until the next park */
     struct co__wait *winner; /* the wait that was woken; NULL if it was interrupted */
     int code;                /* 0, or why it was interrupted */
     int64_t since;
     struct co__reason reason;
+    struct co__io io;
 
     /* scopes and frames */
     co_scope_t *scope; /* the innermost; the outermost is root */
