@@ -38,10 +38,14 @@
 
 /* What a sanitizer knows of one stack. */
 struct sanitizer_fiber {
+#if CONTEXT_ASAN || CONTEXT_TSAN
     const void *low; /* ASan: the stack's bounds */
     size_t size;
     void *fake_stack;
     void *tsan; /* TSan: its fiber */
+#else
+    __extension__ char nothing[0];
+#endif
 };
 
 #if CONTEXT_ASAN
@@ -80,7 +84,10 @@ static inline void sanitizer_arrive(struct sanitizer_fiber *self)
 
 static inline void sanitizer_stack_made(struct sanitizer_fiber *fiber, void *low, size_t size)
 {
+    (void)fiber, (void)low, (void)size;
+#if CONTEXT_ASAN || CONTEXT_TSAN
     *fiber = (struct sanitizer_fiber){.low = low, .size = size};
+#endif
 #if CONTEXT_ASAN
     __lsan_register_root_region(low, size);
 #endif

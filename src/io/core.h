@@ -27,8 +27,7 @@ static inline __attribute__((always_inline)) int io_wait(co_task_t *task, unsign
     int rc = loop__fd_wait(task->loop, io->entry, io->fd, &io->fd_wait);
     if (rc < 0)
         return rc == -EPERM ? (int)events : rc;
-    co__reason(task, call, where, CO__FD)->fd = io->fd;
-    task->reason.events = events;
+    co__reason(task, call, where, CO__FD);
     io->forgotten = io->entry->forgotten;
     rc = task_park(task, &io->wait);
     if (rc < 0)

@@ -9,7 +9,7 @@
 
 static void on_ready(struct loop__fd_wait *wait, int ready)
 {
-    task_wake(&container_of(wait, struct co__io, fd_wait)->wait, ready);
+    task_wake(&container_of(wait, struct co__io, fd_wait)->wait, ready, true);
 }
 
 static void undo(struct co__wait *wait)

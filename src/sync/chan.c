@@ -49,7 +49,7 @@ static inline void wake_first(struct list *line, int value)
 {
     struct coloop__link *link = line->head.next;
     list_remove_first(line);
-    task_wake(&container_of(link, struct chan_waiter, link)->wait, value);
+    task_wake(&container_of(link, struct chan_waiter, link)->wait, value, false);
 }
 
 static inline void *first_item(const struct list *line)

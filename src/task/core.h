@@ -38,7 +38,7 @@ struct co__wait {
 /* What a parked task waits for, for people. */
 enum co__subject {
     CO__NOTHING,
-    CO__FD,
+    CO__FD, /* that of task->io */
     CO__TASK,
     CO__TASKS,
     CO__TIME,
@@ -50,9 +50,7 @@ struct co__reason {
     const char *call;  /* "co_read" */
     const char *where; /* "file.c:12" */
     enum co__subject subject;
-    unsigned events; /* CO__FD */
     union {
-        int fd;             /* CO__FD */
         int64_t number;     /* CO__TIME: when; CO__TASKS, CO__CASES: how many */
         const void *object; /* CO__TASK, CO__OBJECT; CO__OWNED: where the owning task is noted */
     };
@@ -101,7 +99,7 @@ struct co_task {
 
     /* scopes and frames */
     co_scope_t *scope; /* the innermost; the outermost is root */
-    co_scope_t root;
+    co_scope_t root; /* what a switch looks at ends with the first field of it: four cache lines */
     struct co__frame *frames;
     unsigned order; /* of the last scope that was cancelled or expired */
 
