@@ -26,6 +26,7 @@ struct transfer {
         struct msghdr *message;
     };
     size_t size; /* bytes, or number of iovecs */
+    bool empty;  /* no bytes: there is nothing to wait for */
     struct sockaddr *address;
     socklen_t *length;
 };
@@ -77,7 +78,7 @@ static __attribute__((noinline)) ssize_t carry_on(struct transfer t, unsigned ev
             n = try_foreign(&t, events, attempt);
         else if (is_aside(&t))
             n = attempt(&t, own);
-        else if (woken || own->ready & events)
+        else if (woken || own->ready & events || t.empty)
             n = note_outcome(own, events, attempt(&t, own), full);
         if (n != -EAGAIN)
             return n;
@@ -141,7 +142,7 @@ static inline __attribute__((always_inline)) ssize_t read_own(struct loop__fd *o
 static __attribute__((noinline)) ssize_t read_slowly(int fd, void *data, size_t size,
                                                      const char *where)
 {
-    struct transfer t = {.fd = fd, .data = data, .size = size};
+    struct transfer t = {.fd = fd, .data = data, .size = size, .empty = size == 0};
     return perform(t, CO_READ, try_read, size, "co_read", where);
 }
 
@@ -150,7 +151,7 @@ ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
 {
     co_task_t *task = co__current;
     struct loop__fd *own = task && !task->interrupt ? io__own(task, fd) : NULL;
-    if (!own)
+    if (!own || size == 0)
         return read_slowly(fd, data, size, where);
     ssize_t n = -EAGAIN;
     if (own->ready & CO_READ)
@@ -178,8 +179,10 @@ static ssize_t try_readv(struct transfer *t, const struct loop__fd *own)
 
 ssize_t co_readv_here(int fd, const struct iovec *iov, int n, const char *where)
 {
+    size_t bytes = n > 0 ? iov_bytes(iov, n) : 0;
     struct transfer t = {.fd = fd, .iov = (struct iovec *)iov, .size = (size_t)n};
-    return perform(t, CO_READ, try_readv, n > 0 ? iov_bytes(iov, n) : 0, "co_readv", where);
+    t.empty = bytes == 0;
+    return perform(t, CO_READ, try_readv, bytes, "co_readv", where);
 }
 
 static ssize_t try_recvfrom(struct transfer *t, const struct loop__fd *own)
@@ -247,6 +250,7 @@ static ssize_t write_on(struct transfer t, size_t done, attempt_fn *attempt, con
     do {
         t.const_data = data + done;
         t.size = size - done;
+        t.empty = size == 0;
         ssize_t n = carry_on(t, CO_WRITE, attempt, t.size, call, where);
         if (n < 0)
             return done ? (ssize_t)done : n;
@@ -361,6 +365,7 @@ ssize_t co_writev_here(int fd, const struct iovec *iov, int n, const char *where
     for (; n > 1 && iov->iov_len == 0; n--)
         iov++;
     struct transfer t = {.fd = fd, .iov = (struct iovec *)iov, .size = (size_t)n};
+    t.empty = n == 0 || iov->iov_len == 0;
     int rc = co__check(co__current);
     if (rc < 0)
         return rc;
