@@ -94,12 +94,13 @@ struct loop__timer {
  * it in place until the call has run or was cancelled. Scheduling a handle that is pending moves
  * it. */
 typedef struct loop_handle {
-    struct loop__ready ready;
-    struct loop__timer timer;
+    union {
+        struct loop__ready ready;
+        struct loop__timer timer; /* while `loop` is set */
+    };
     loop_fn *fn;
     void *arg;
     loop_t *loop;
-    unsigned flags;
 } loop_handle_t;
 
 /* Calls fn(arg) from the loop: in the next pass; in ms milliseconds (negative counts as 0); at
