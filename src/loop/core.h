@@ -12,7 +12,8 @@
 #include <stdatomic.h>
 
 enum {
-    EVENTS_MAX = 256, /* events taken from the selector at a time */
+    EVENTS_MAX = 256,      /* events taken from the selector at a time */
+    EXPIRED_AT_ONCE = 256, /* timers */
 };
 
 /* A layer above that keeps work in the loop. The loop knows it only by these calls. */
@@ -34,6 +35,7 @@ struct loop {
     struct list ready, batch;
     int64_t now;
     unsigned ran_in_turn; /* items since the last turn */
+    unsigned ran_before;  /* items in the turn before */
     unsigned turn_limit;  /* that many make the next turn due */
     unsigned look_at;     /* that many make a turn due, or a glance at the coarse clock */
     int64_t coarse_turn;  /* the coarse clock at the last turn */

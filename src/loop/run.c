@@ -50,6 +50,7 @@ static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
         loop->turn_limit = TURN_ITEMS_VIRTUAL;
     else
         loop->coarse_turn = clock_coarse();
+    loop->ran_before = loop->ran_in_turn;
     loop->ran_in_turn = 0;
     plan_look(loop);
 }
@@ -146,7 +147,8 @@ static void turn(loop_t *loop, int64_t timeout)
         loop__posts_run(loop);
     if (loop->signals)
         loop__signals_dispatch(loop);
-    loop__expire_timers(loop);
+    if (loop__timers_due(loop))
+        loop__expire_timers(loop);
 }
 
 /* --- A pass ----------------------------------------------------------------------------------- */
@@ -197,7 +199,8 @@ static int begin(loop_t *loop)
     loop->running = true;
     loop__thread.running = loop;
     loop->now = loop__clock(loop);
-    loop->ran_in_turn = loop->turn_limit = loop->look_at = 1; /* the first turn comes at once */
+    loop->ran_in_turn++; /* the first turn comes at once */
+    loop->turn_limit = loop->look_at = 1;
     loop->passes_chain = false;
     return 0;
 }

@@ -14,9 +14,12 @@ int loop__timer_set(loop_t *loop, struct loop__timer *timer, int64_t when)
     return 0;
 }
 
+/* A million at once would be out of the cache again when they run, and would keep events waiting:
+ * there are turns between them. Where other work makes turns rare, as many expire as that ran. */
 void loop__expire_timers(loop_t *loop)
 {
-    while (loop__timers_due(loop)) {
+    unsigned most = loop->ran_before > EXPIRED_AT_ONCE ? loop->ran_before : EXPIRED_AT_ONCE;
+    for (; most > 0 && loop__timers_due(loop); most--) {
         struct coloop__heap_node *node = heap_first(&loop->timers);
         struct loop__timer *timer = container_of(node, struct loop__timer, node);
         heap_remove(&loop->timers, node);
