@@ -13,7 +13,8 @@
 #include <stdatomic.h>
 
 enum {
-    EVENTS_MAX = 256, /* events taken from the selector at a time */
+    EVENTS_MAX = 256,      /* events taken from the selector at a time */
+    EXPIRED_AT_ONCE = 256, /* timers */
 };
 
 /* A layer above that keeps work in the loop. The loop knows it only by these calls. */
@@ -36,6 +37,7 @@ struct loop {
     int64_t now;
     uint64_t runs;       /* items that have run */
     uint64_t turn_began; /* that many at the last turn */
+    uint64_t ran_before; /* items in the turn before */
     uint64_t look_at;    /* that many make a turn due, or a glance at the coarse clock */
     unsigned turn_limit; /* that many since the last turn make the next one due */
     int64_t coarse_turn; /* the coarse clock at the last turn */
@@ -121,27 +123,30 @@ int loop__run_while(loop_t *loop, const bool *done);
 /* Sets a timer that is not set. expire(timer) is called from a pass once the clock has reached
  * `when`; the timer is not set any more then. 0 or -ENOMEM. */
 int loop__timer_set(loop_t *loop, struct loop__timer *timer, int64_t when);
-void loop__timer_cancel(loop_t *loop, struct loop__timer *timer); /* also if it is not set */
 static inline bool loop__timer_is_set(const struct loop__timer *timer)
 {
     return timer->node.position != 0;
+}
+static inline void loop__timer_cancel(loop_t *loop, struct loop__timer *timer)
+{
+    if (loop__timer_is_set(timer))
+        heap_remove(&loop->timers, &timer->node);
 }
 /* The clock read now, for deadlines: counting from the pass's beginning would make them early. */
 static inline int64_t loop__clock(const loop_t *loop)
 {
     return clock_now(&loop->clock);
 }
-void loop__expire_timers(loop_t *loop);
 /* The next deadline; TIME_NEVER if there is none. */
 static inline int64_t loop__next_deadline(const loop_t *loop)
 {
-    return loop->timers.count ? loop->timers.entries[0].key : TIME_NEVER;
+    return loop->timers.count ? loop->timers.entries[1].key : TIME_NEVER;
 }
-
-/* Bits of loop_handle_t.flags. */
-enum {
-    LOOP_RECORD = 1, /* the loop's own record of a call without a handle */
-};
+static inline bool loop__timers_due(const loop_t *loop)
+{
+    return loop->timers.count && loop->timers.entries[1].key <= loop->now;
+}
+void loop__expire_timers(loop_t *loop);
 
 /* A record whose call waits for something that the loop does not know of; in loop->pending until it
  * has run. If it has not when the loop is closed, drop(pending) frees it. */
