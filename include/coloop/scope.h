@@ -32,14 +32,14 @@ struct co__frame { /* what a coroutine has to undo when it is left: scopes, defe
 
 /* A scope, on the stack of the coroutine that enters it; only for co_scope_* to look into. */
 typedef struct co_scope {
+    int code;
+    unsigned order;
+    bool shield, expired, cancelled, armed;
     struct co__frame frame;
     struct co_scope *outer;
     struct co_task *task;
     struct loop__timer timer;
     int64_t deadline;
-    int code;
-    unsigned order;
-    bool shield, expired, cancelled, armed;
 } co_scope_t;
 
 /* Enters a scope that expires in ms milliseconds (negative: never), and leaves it. Scopes are left

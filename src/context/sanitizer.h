@@ -38,10 +38,15 @@
 
 /* What a sanitizer knows of one stack. */
 struct sanitizer_fiber {
-    const void *low; /* ASan: the stack's bounds */
+#if CONTEXT_ASAN
+    const void *low; /* the stack's bounds */
     size_t size;
     void *fake_stack;
-    void *tsan; /* TSan: its fiber */
+#elif CONTEXT_TSAN
+    void *tsan; /* its fiber */
+#else
+    char nothing;
+#endif
 };
 
 #if CONTEXT_ASAN
@@ -80,8 +85,11 @@ static inline void sanitizer_arrive(struct sanitizer_fiber *self)
 
 static inline void sanitizer_stack_made(struct sanitizer_fiber *fiber, void *low, size_t size)
 {
-    *fiber = (struct sanitizer_fiber){.low = low, .size = size};
+    (void)low, (void)size;
+    *fiber = (struct sanitizer_fiber){0};
 #if CONTEXT_ASAN
+    fiber->low = low;
+    fiber->size = size;
     __lsan_register_root_region(low, size);
 #endif
 #if CONTEXT_TSAN
