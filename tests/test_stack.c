@@ -63,16 +63,17 @@ static void the_last_one_put_back_comes_first(void **state)
 static void tops_of_neighbours_use_different_cache_lines(void **state)
 {
     (void)state;
-    struct own *stacks[16];
+    enum { NEIGHBOURS = 8 };
+    struct own *stacks[NEIGHBOURS];
     bool seen[PAGE / 64] = {0};
-    get_many(stacks, 16);
-    for (int i = 0; i < 16; i++) {
+    get_many(stacks, NEIGHBOURS);
+    for (int i = 0; i < NEIGHBOURS; i++) {
         size_t line = (uintptr_t)stacks[i] % PAGE / 64;
         assert_int_equal((uintptr_t)stacks[i] % 64, 0);
         assert_false(seen[line]);
         seen[line] = true;
     }
-    put_many(stacks, 16);
+    put_many(stacks, NEIGHBOURS);
 }
 
 static void write_name_low(struct own *own)

@@ -74,7 +74,7 @@ static inline void run(struct own *own, void (*fn)(struct own *))
 
 static inline void put(struct own *own)
 {
-    coloop__stack_put(&own->stack, false);
+    stack_put(&own->stack, false);
 }
 
 static inline void get_many(struct own *stacks[], size_t n)

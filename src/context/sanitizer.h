@@ -38,11 +38,12 @@
 
 /* What a sanitizer knows of one stack. */
 struct sanitizer_fiber {
-#if CONTEXT_ASAN || CONTEXT_TSAN
-    const void *low; /* ASan: the stack's bounds */
+#if CONTEXT_ASAN
+    const void *low; /* the stack's bounds */
     size_t size;
     void *fake_stack;
-    void *tsan; /* TSan: its fiber */
+#elif CONTEXT_TSAN
+    void *tsan; /* its fiber */
 #else
     __extension__ char nothing[0];
 #endif
@@ -85,10 +86,8 @@ static inline void sanitizer_arrive(struct sanitizer_fiber *self)
 static inline void sanitizer_stack_made(struct sanitizer_fiber *fiber, void *low, size_t size)
 {
     (void)fiber, (void)low, (void)size;
-#if CONTEXT_ASAN || CONTEXT_TSAN
-    *fiber = (struct sanitizer_fiber){.low = low, .size = size};
-#endif
 #if CONTEXT_ASAN
+    *fiber = (struct sanitizer_fiber){.low = low, .size = size};
     __lsan_register_root_region(low, size);
 #endif
 #if CONTEXT_TSAN

@@ -7,8 +7,8 @@
  *
  * Slabs grow with the number of stacks, and neighbouring ones become one mapping. Slots are taken
  * in order; a guard is installed when its slot is first taken. The header starts at a different
- * cache line in neighbouring slots, as tops at the same offset of their page would share few cache
- * sets.
+ * place of its page in neighbouring slots, as tops at the same one would share few cache sets: a
+ * switch touches three lines above it and as many below.
  *
  * Memory goes back in two steps, both while the loop is idle: an idle stack keeps at most
  * KEEP_BYTES at its top; and stacks that were idle for a whole second, by the low-water mark of the
@@ -42,8 +42,9 @@ enum {
     HOT_BYTES = 512 * 1024, /* of the stacks that will be used next, all is kept */
     SLAB_SLOTS_MIN = 16,
     SLAB_SLOTS_MAX = 4096,
-    STAGGER_LINES = 16,
     LINE = 64,
+    STAGGER = 3 * LINE,
+    STAGGERS = 8,
     TRIM_BATCH = 256,
 };
 
@@ -241,7 +242,7 @@ static __attribute__((noinline)) struct stack *take_slot(struct stack_pool *pool
     install_guard(pool, slot);
     if (slab->valgrind_ids)
         slab->valgrind_ids[index] = valgrind_stack_register(slot + guard_size(), high - 1);
-    size_t stagger = index % STAGGER_LINES * LINE;
+    size_t stagger = index % STAGGERS * STAGGER;
     uintptr_t top = ((uintptr_t)high - stagger - pool->header) & ~(uintptr_t)(LINE - 1);
     pool->total++;
     return make_stack(pool, (struct stack *)top, high);

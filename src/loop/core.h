@@ -102,12 +102,19 @@ static inline void loop__ready_push(loop_t *loop, struct loop__ready *item)
         loop__ready_slow(loop);
 }
 
+/* Whether the selector is to be asked before the next pass, though work is ready. */
+bool loop__look(loop_t *loop);
+static inline bool loop__turn_is_due(loop_t *loop)
+{
+    return loop->runs >= loop->look_at && loop__look(loop);
+}
+
 /* Begins the next pass, the one at hand being at its end, in the task that runs: two tasks that
  * hand over to each other need not go through the loop, unless it has to have a look. */
 static inline bool loop__begin_pass_early(loop_t *loop)
 {
-    if (!loop->passes_chain || loop->runs >= loop->look_at || list_empty(&loop->ready) ||
-        atomic_load_explicit(&loop->stop, memory_order_relaxed))
+    if (!loop->passes_chain || list_empty(&loop->ready) ||
+        atomic_load_explicit(&loop->stop, memory_order_relaxed) || loop__turn_is_due(loop))
         return false;
     list_move(&loop->batch, &loop->ready);
     loop->passes++;

@@ -56,14 +56,12 @@ static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
     plan_look(loop);
 }
 
-static bool turn_is_due(loop_t *loop)
+bool loop__look(loop_t *loop)
 {
-    if (loop->runs < loop->look_at)
-        return false;
-    if (loop->runs - loop->turn_began >= loop->turn_limit)
+    if (loop->runs - loop->turn_began >= loop->turn_limit || clock_coarse() != loop->coarse_turn)
         return true;
     plan_look(loop);
-    return clock_coarse() != loop->coarse_turn;
+    return false;
 }
 
 /* fds closed behind our back are looked for now and then, while something has run since the last
@@ -254,7 +252,7 @@ static int run_passes(loop_t *loop, const bool *done)
             if (verdict <= 0)
                 return verdict;
             turn(loop, atomic_load(&loop->stop) ? 0 : -1);
-        } else if (turn_is_due(loop)) {
+        } else if (loop__turn_is_due(loop)) {
             turn(loop, 0);
         }
         loop->passes_chain = true;

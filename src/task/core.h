@@ -79,6 +79,7 @@ struct co__error { /* shared by the tasks it travels through */
 
 struct scheduler;
 
+/* In the order of use: a switch touches three lines of cache, and the stack. */
 struct co_task {
     struct stack stack; /* must be first: the stack pool makes tasks by making stacks */
 
@@ -89,21 +90,21 @@ struct co_task {
     int interrupt;          /* what suspending calls return at once: 0, -ECANCELED, -ETIMEDOUT */
     int budget;             /* calls that may still succeed at once */
     struct co__wait *waits; /* it is parked, and what for; else NULL */
+    co_scope_t *scope;      /* the innermost; the outermost is root */
 
     /* while parked, and after it until the next park */
-    struct co__wait *winner; /* the wait that was woken; NULL if it was interrupted */
     int code;                /* 0, or why it was interrupted */
+    struct co__wait *winner; /* the wait that was woken; NULL if it was interrupted */
     int64_t since;
     struct co__reason reason;
     struct co__io io;
 
-    /* scopes and frames */
-    co_scope_t *scope; /* the innermost; the outermost is root */
-    co_scope_t root; /* what a switch looks at ends with the first field of it: four cache lines */
+    co_scope_t root; /* what a switch looks at ends with its first field: four cache lines */
     struct co__frame *frames;
     unsigned order; /* of the last scope that was cancelled or expired */
 
     /* who it is */
+    unsigned references;
     co_fn *fn;
     void *arg;
     const char *name, *spawned_at;
@@ -113,22 +114,22 @@ struct co_task {
     /* its end */
     int result;
     bool done, observed;
-    bool ending;      /* being ended by force */
-    bool unwound;     /* ended by a throw, its stack is to be born anew */
-    unsigned ignored; /* calls that returned a cancellation while the loop was closing */
-    unsigned references;
+    bool ending;  /* being ended by force */
+    bool unwound; /* ended by a throw, its stack is to be born anew */
+    struct co__error *error;
     struct list observers;
-    struct co_group *group; /* that it is a child of, or NULL */
+    struct co_group *group;    /* that it is a child of, or NULL */
+    struct co__locals *locals; /* task-local values, or NULL */
+
     struct coloop__link sibling;
     co_task_t *awaiting;            /* what it is parked for in co_await_task */
     co_task_t *const *awaiting_all; /* and in the gathers */
     size_t awaiting_count;
-    unsigned gathered;                     /* gathers that have it in awaiting_all */
-    uint64_t searched;                     /* number of the last search for a cycle that came by */
     const struct co_group *awaiting_group; /* and in co_group_wait */
-    struct co__error *error;
-    unsigned notes;            /* how often an error was noted or came from elsewhere */
-    struct co__locals *locals; /* task-local values, or NULL */
+    uint64_t searched;                     /* number of the last search for a cycle that came by */
+    unsigned gathered;                     /* gathers that have it in awaiting_all */
+    unsigned notes;                        /* how often an error was noted or came from elsewhere */
+    unsigned ignored; /* calls that returned a cancellation while the loop was closing */
 };
 
 /* Told of all suspensions, for debug/testing.c: with the reason when a task is about to park or to

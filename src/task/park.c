@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void take_a_turn(co_task_t *task,
                                                               const struct co__reason *reason)
 {
     tell_probe(task, reason);
-    list_push_back(&task->loop->ready, &task->ready.link);
+    list_push_back(&task_loop()->ready, &task->ready.link);
     tell_probe(task, NULL);
     task_give_way(task);
 }

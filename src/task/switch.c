@@ -128,7 +128,7 @@ static inline __attribute__((always_inline)) void finish(co_task_t *task, int re
     struct scheduler *scheduler = task->scheduler;
     task->result = result;
     co__end(task);
-    context_switch(&task->stack.context, task_next_context(scheduler), true);
+    context_switch(&task->stack.context, task_next_context(task_loop(), scheduler), true);
 }
 
 /* The stack with all that was left on it is born anew before its next use. */

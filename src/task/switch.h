@@ -33,18 +33,24 @@ static inline void task_prefetch(const struct coloop__link *link)
     __builtin_prefetch(at + 64);
 }
 
+/* The loop that runs, which is the running task's. To look for it in the task would be the longest
+ * chain of loads of a switch: which task that is depends on the switch before. */
+static inline loop_t *task_loop(void)
+{
+    return loop__thread.running;
+}
+
 /* Where the running task gives way to: the next item of the pass, if that is a task, which is taken
  * out then; else the loop. */
 static inline __attribute__((always_inline)) struct context *task_next_context(
-    struct scheduler *scheduler)
+    loop_t *loop, struct scheduler *scheduler)
 {
-    loop_t *loop = scheduler->loop;
     if (__builtin_expect(scheduler->back != NULL, 0))
         return scheduler->back;
     if (list_empty(&loop->batch) && !loop__begin_pass_early(loop))
         return &scheduler->context;
     struct coloop__link *link = loop->batch.head.next;
-    if (container_of(link, struct loop__ready, link)->run != co__run_item)
+    if (__builtin_expect(container_of(link, struct loop__ready, link)->run != co__run_item, 0))
         return &scheduler->context;
     task_prefetch(link->next->next);
     list_remove_first(&loop->batch);
@@ -57,19 +63,21 @@ static inline __attribute__((always_inline)) struct context *task_next_context(
 /* Lets the running task, which is in the ready queue or will be woken, give way. */
 static inline __attribute__((always_inline)) void task_give_way(co_task_t *task)
 {
-    struct scheduler *scheduler = task->scheduler;
-    task_switch_to(scheduler, &task->stack.context, task_next_context(scheduler));
+    loop_t *loop = task_loop();
+    struct scheduler *scheduler = loop->client_data;
+    task_switch_to(scheduler, &task->stack.context, task_next_context(loop, scheduler));
 }
 
 /* What co__park does, for where it pays to have it inlined. */
 static inline __attribute__((always_inline)) int task_park(co_task_t *task, struct co__wait *waits)
 {
-    if (__builtin_expect(task->interrupt || !task->scope->armed || task->scheduler->probe, 0)) {
+    struct scheduler *scheduler = task_loop()->client_data;
+    if (__builtin_expect(task->interrupt || !task->scope->armed || scheduler->probe, 0)) {
         int rc = co__park_slow(task, waits);
         if (rc < 0)
             return rc;
     }
-    task->since = task->loop->now;
+    task->since = task_loop()->now;
     task->waits = waits;
     task_give_way(task);
     return task->code;
