@@ -326,6 +326,32 @@ static void an_fd_that_is_adopted_while_it_is_waited_for_is_own_from_then_on(voi
     assert_int_equal(run_task(wait_as_foreign, NULL), 0);
 }
 
+static void remove_reader_and_adopt(void *arg)
+{
+    int fd = *(int *)arg;
+    CHECK_INT(loop_remove_reader(loop_current(), fd), 1);
+    CHECK_INT(co_adopt(fd), 0);
+}
+
+static int await_with_reader(void *arg)
+{
+    int fds[2];
+    (void)arg;
+    make_socketpair(fds);
+    CHECK_INT(loop_add_reader(loop_current(), fds[0], remove_reader_and_adopt, &fds[0]), 0);
+    CHECK_INT(write(fds[1], "x", 1), 1);
+    CHECK_INT(co_await_fd(fds[0], CO_READ), CO_READ);
+    close_both(fds);
+    return 0;
+}
+
+/* The reader runs first, and its removal leaves the fd registered for nobody. */
+static void an_fd_may_be_adopted_between_wake_up_and_run(void **state)
+{
+    (void)state;
+    assert_int_equal(run_task(await_with_reader, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +363,7 @@ int main(void)
         cmocka_unit_test(no_fd_is_ebadf_for_a_task_that_used_none),
         cmocka_unit_test(a_number_that_becomes_another_file_is_looked_at_anew),
         cmocka_unit_test(an_fd_that_is_adopted_while_it_is_waited_for_is_own_from_then_on),
+        cmocka_unit_test(an_fd_may_be_adopted_between_wake_up_and_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
