@@ -228,6 +228,46 @@ static void a_child_forked_in_a_callback_or_a_task_can_run_a_loop_of_its_own(voi
     assert_int_equal(close_loop(loop), 0);
 }
 
+static int passed;
+
+static void pass(void *arg)
+{
+    (void)arg;
+    passed++;
+}
+
+static int child_goes_on(void)
+{
+    char byte;
+    int fds[2];
+    if (co_yield_now() < 0 || co_sleep(1) < 0 || passed != 1)
+        return 1;
+    make_pipe(fds);
+    co_timeout(1) return co_read(fds[0], &byte, 1) < 0 ? 0 : 2;
+    return 3;
+}
+
+static int fork_in_the_middle(void *arg)
+{
+    (void)arg;
+    CHECK_INT(loop_call_soon(loop, pass, NULL, NULL), 0);
+    CHECK_INT(in_child(child_goes_on), 0);
+    CHECK_INT(co_sleep(1), 0);
+    CHECK_INT(passed, 1);
+    return 0;
+}
+
+/* It is not what a child should do, but nothing to be killed for. */
+static void a_child_forked_in_a_task_can_go_on_in_it(void **state)
+{
+    (void)state;
+    passed = 0;
+    loop = open_loop();
+    assert_int_equal(co_go(fork_in_the_middle, NULL), 0);
+    assert_int_equal(loop_run(loop), 0);
+    assert_int_equal(close_loop(loop), 0);
+}
+
 static int child_gets_echild_inside_a_run(void)
 {
     if (loop_run(loop) != -ECHILD || loop_run_once(loop, 0) != -ECHILD)
@@ -307,6 +347,7 @@ int main(void)
         cmocka_unit_test(a_close_in_the_child_does_not_disturb_the_parent),
         cmocka_unit_test(the_child_gets_the_disposition_back_and_the_parent_keeps_its_handler),
         cmocka_unit_test(a_child_forked_in_a_callback_or_a_task_can_run_a_loop_of_its_own),
+        cmocka_unit_test(a_child_forked_in_a_task_can_go_on_in_it),
         cmocka_unit_test(a_child_forked_inside_a_run_gets_echild_and_cannot_close),
         cmocka_unit_test(watchers_changed_in_the_child_go_on_in_the_parent),
         cmocka_unit_test(a_child_can_be_the_parent_of_another),

@@ -81,7 +81,7 @@ static void record_run(struct loop__ready *item)
     loop_handle_t *record = container_of(item, loop_handle_t, ready);
     loop_fn *fn = record->fn;
     void *arg = record->arg;
-    record_free(loop__thread.running, record);
+    record_free(loop__thread.inside, record);
     fn(arg);
 }
 

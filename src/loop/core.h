@@ -86,6 +86,7 @@ struct loop {
     uint64_t random; /* state of loop__random */
     size_t stack_size;
     loop_t *older;  /* the thread's loop made before this one */
+    loop_t *around; /* that this one is run in: a parent's, else NULL */
     unsigned forks; /* the process's forks when it was made */
     uint64_t passes, polls, events;
     struct selector_event event_buffer[EVENTS_MAX];
@@ -277,9 +278,10 @@ void loop__signals_free(loop_t *loop);
 
 /* --- loop.c, exception.c ---------------------------------------------------------------------- */
 
-/* The thread's loops: the one that runs, and the newest one. */
+/* The thread's loops: the one that runs, and the newest one; and the one whose tasks and callbacks
+ * we are in: that which runs, or, in a child that was forked in there, still the parent's. */
 struct loop_thread {
-    loop_t *running, *newest;
+    loop_t *running, *newest, *inside;
 };
 extern _Thread_local struct loop_thread loop__thread COLOOP__FAST_TLS;
 static inline loop_t *loop__current(void)

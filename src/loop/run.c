@@ -197,6 +197,8 @@ static int begin(loop_t *loop)
         return -EBUSY;
     loop->running = true;
     loop__thread.running = loop;
+    loop->around = loop__thread.inside;
+    loop__thread.inside = loop;
     loop->now = loop__clock(loop);
     loop->look_at = loop->runs; /* the first turn comes at once */
     if (loop->turn_began == loop->runs)
@@ -229,6 +231,7 @@ static void end(loop_t *loop)
 {
     loop->running = false;
     loop__thread.running = NULL;
+    loop__thread.inside = loop->around;
     if (loop->exported)
         arm_export(loop);
 }

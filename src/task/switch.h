@@ -37,7 +37,7 @@ static inline void task_prefetch(const struct coloop__link *link)
  * chain of loads of a switch: which task that is depends on the switch before. */
 static inline loop_t *task_loop(void)
 {
-    return loop__thread.running;
+    return loop__thread.inside;
 }
 
 /* Where the running task gives way to: the next item of the pass, if that is a task, which is taken
