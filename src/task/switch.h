@@ -23,16 +23,6 @@ static inline void task_enter(co_task_t *task)
     task->budget = CO__CALLS_MAX;
 }
 
-/* Each task lies on a page of its own, and with thousands of them every one is a cache miss: that
- * after the next is fetched while this one runs. Only an address is made of the link, which may not
- * be a task's. */
-static inline void task_prefetch(const struct coloop__link *link)
-{
-    const char *at = (const char *)link - offsetof(co_task_t, ready.link);
-    __builtin_prefetch(at);
-    __builtin_prefetch(at + 64);
-}
-
 /* Where the running task gives way to: the next item of the pass, if that is a task, which is taken
  * out then; else the loop. */
 static inline __attribute__((always_inline)) struct context *task_next_context(
@@ -45,7 +35,6 @@ static inline __attribute__((always_inline)) struct context *task_next_context(
     struct coloop__link *link = loop->batch.head.next;
     if (__builtin_expect(container_of(link, struct loop__ready, link)->run != co__run_item, 0))
         return &scheduler->context;
-    task_prefetch(link->next->next);
     list_remove_first(&loop->batch);
     loop->runs++;
     co_task_t *next = container_of(link, co_task_t, ready.link);
