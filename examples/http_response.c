@@ -5,6 +5,7 @@
 #include "http_response.h"
 #include "http_folder.h"
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -143,9 +144,10 @@ static void answer_folder(struct http_response *response, int folder, char *path
 void response_answer(struct http_response *response, int folder,
                      const struct http_request *request)
 {
-    char path[4096];
+    size_t room = request->target.size < PATH_MAX ? request->target.size + 1 : PATH_MAX;
+    char path[room + sizeof index_name]; /* no longer than it takes: stack is memory */
     struct stat st;
-    int status = http_decode_path(request->target, path, sizeof path - sizeof index_name);
+    int status = http_decode_path(request->target, path, room);
 
     response->status = 200;
     response->with_body = !is_method(request, "HEAD");
@@ -161,19 +163,37 @@ void response_answer(struct http_response *response, int folder,
         answer_file(response, request, path, &st);
 }
 
+/* "Name: value\r\n". printf would take longer than all the rest of a small response. */
+static void add_field(struct text *head, const char *name, const char *value)
+{
+    text_add_string(head, name);
+    text_add(head, ": ", 2);
+    text_add_string(head, value);
+    text_add(head, "\r\n", 2);
+}
+
 void response_write_head(const struct http_response *response, struct text *head)
 {
     char date[HTTP_DATE_SIZE];
     head->size = 0;
+    text_add_string(head, "HTTP/1.1 ");
+    text_add_number(head, response->status);
+    text_add(head, " ", 1);
+    text_add_string(head, http_reason(response->status));
+    text_add(head, "\r\n", 2);
     http_date(time(NULL), date);
-    text_printf(head, "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: %s\r\n", response->status,
-                http_reason(response->status), date, response->keep ? "keep-alive" : "close");
-    if (response->status != 304)
-        text_printf(head, "Content-Type: %s\r\nContent-Length: %lld\r\n", response->type,
-                    (long long)response->length);
+    add_field(head, "Date", date);
+    add_field(head, "Connection", response->keep ? "keep-alive" : "close");
+    if (response->status != 304) {
+        add_field(head, "Content-Type", response->type);
+        text_add_string(head, "Content-Length: ");
+        text_add_number(head, response->length);
+        text_add(head, "\r\n", 2);
+    }
     if (response->modified) {
         http_date(response->modified, date);
-        text_printf(head, "Last-Modified: %s\r\nAccept-Ranges: bytes\r\n", date);
+        add_field(head, "Last-Modified", date);
+        add_field(head, "Accept-Ranges", "bytes");
     }
     if (response->status == 206)
         text_printf(head, "Content-Range: bytes %lld-%lld/%lld\r\n", (long long)response->offset,
@@ -182,13 +202,13 @@ void response_write_head(const struct http_response *response, struct text *head
     if (response->status == 416)
         text_printf(head, "Content-Range: bytes */%lld\r\n", (long long)response->total);
     if (response->status == 405)
-        text_printf(head, "Allow: GET, HEAD\r\n");
+        add_field(head, "Allow", "GET, HEAD");
     if (response->status == 503)
-        text_printf(head, "Retry-After: 1\r\n");
+        add_field(head, "Retry-After", "1");
     if (response->location.size > 0)
         text_printf(head, "Location: %.*s\r\n", (int)response->location.size,
                     response->location.data);
-    text_printf(head, "\r\n");
+    text_add(head, "\r\n", 2);
 }
 
 void response_free(struct http_response *response)

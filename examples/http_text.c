@@ -39,6 +39,20 @@ void text_add(struct text *text, const char *data, size_t size)
     }
 }
 
+void text_add_string(struct text *text, const char *string)
+{
+    text_add(text, string, strlen(string));
+}
+
+void text_add_number(struct text *text, int64_t number)
+{
+    char digits[20], *first = digits + sizeof digits;
+    do
+        *--first = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    text_add(text, first, (size_t)(digits + sizeof digits - first));
+}
+
 void text_printf(struct text *text, const char *format, ...)
 {
     for (int attempt = 0; attempt < 2; attempt++) {
@@ -96,10 +110,19 @@ void text_add_quoted(struct text *text, const char *from, size_t size)
 
 void http_date(time_t when, char date[HTTP_DATE_SIZE])
 {
+    static struct {
+        time_t when;
+        char date[HTTP_DATE_SIZE];
+    } memory[64];
+    size_t i = (size_t)when % 64;
     struct tm tm;
-    date[0] = '\0';
-    if (gmtime_r(&when, &tm))
-        strftime(date, HTTP_DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    if (memory[i].when != when || !memory[i].date[0]) {
+        memory[i].when = when;
+        memory[i].date[0] = '\0';
+        if (gmtime_r(&when, &tm))
+            strftime(memory[i].date, HTTP_DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    }
+    memcpy(date, memory[i].date, HTTP_DATE_SIZE);
 }
 
 time_t http_parse_date(const char *data, size_t size)

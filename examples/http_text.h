@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <time.h>
 
 struct text {
@@ -16,6 +17,8 @@ struct text {
 };
 
 void text_add(struct text *text, const char *data, size_t size);
+void text_add_string(struct text *text, const char *string);
+void text_add_number(struct text *text, int64_t number); /* not negative */
 void text_printf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_free(struct text *text);
 
@@ -33,6 +36,7 @@ void text_add_encoded(struct text *text, const char *from);
  * forge a line of it or move the cursor of who reads it. */
 void text_add_quoted(struct text *text, const char *from, size_t size);
 
+/* The last dates asked for are remembered: it is for one thread. */
 enum { HTTP_DATE_SIZE = 30 };
 void http_date(time_t when, char date[HTTP_DATE_SIZE]);
 time_t http_parse_date(const char *data, size_t size); /* -1 if it is none */

@@ -33,6 +33,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -51,6 +52,7 @@ enum {
     LINGER_MS = 1000,       /* how long we listen to a client after our last word */
     PIECE = 256 * 1024,     /* of a large file; then other connections have their turn */
     SMALL_BODY = 64 * 1024, /* a request's body is read and dropped up to here */
+    SMALL_HEAD = 1024,      /* most requests' heads: what each connection has room for */
 };
 
 struct connection;
@@ -71,8 +73,9 @@ struct server {
 struct connection {
     struct server *server;
     int fd;
-    char *data; /* HTTP_HEAD_MAX bytes, `used` of them filled */
-    size_t used;
+    char *data; /* `size` bytes, `used` of them filled: what was read and not yet answered */
+    size_t size, used;
+    char small[SMALL_HEAD]; /* data, until a head is larger */
     struct text head; /* of the response; its memory serves the next one too */
     int64_t sent;     /* of its body */
     struct timespec started;
@@ -166,7 +169,7 @@ static void linger(const struct connection *c)
 {
     shutdown(c->fd, SHUT_WR);
     co_timeout(LINGER_MS) {
-        while (co_read(c->fd, c->data, HTTP_HEAD_MAX) > 0)
+        while (co_read(c->fd, c->data, c->size) > 0)
             continue;
     }
 }
@@ -216,6 +219,27 @@ static void leave_idle(struct connection *c)
     co_scope_leave(&c->idle);
 }
 
+/* Makes room for the largest head that we take. False without memory. */
+static bool make_room(struct connection *c)
+{
+    char *data = c->size < HTTP_HEAD_MAX ? malloc(HTTP_HEAD_MAX) : NULL;
+    if (!data)
+        return false;
+    memcpy(data, c->data, c->used);
+    c->data = data;
+    c->size = HTTP_HEAD_MAX;
+    return true;
+}
+
+/* When nothing is in it. */
+static void give_room_back(struct connection *c)
+{
+    if (c->data != c->small)
+        free(c->data);
+    c->data = c->small;
+    c->size = sizeof c->small;
+}
+
 /* Waits for the first bytes of a request. False: there is none. A server that is stopping does not
  * wait, but what has already come is still answered. */
 static bool await_request(struct connection *c)
@@ -223,13 +247,14 @@ static bool await_request(struct connection *c)
     ssize_t n = -ECANCELED;
     if (c->used > 0)
         return true;
+    give_room_back(c);
     if (!c->server->stopping) {
         enter_idle(c);
-        n = co_read(c->fd, c->data, HTTP_HEAD_MAX);
+        n = co_read(c->fd, c->data, c->size);
         leave_idle(c);
     }
     if (n == -ECANCELED)
-        co_timeout(0) n = co_read(c->fd, c->data, HTTP_HEAD_MAX);
+        co_timeout(0) n = co_read(c->fd, c->data, c->size);
     if (n > 0)
         c->used = (size_t)n;
     return n > 0;
@@ -243,7 +268,9 @@ static int read_head(struct connection *c, struct http_request *request)
     ssize_t n = 1;
     co_timeout(c->server->patience_ms) {
         while (head == 0 && n > 0) {
-            n = co_read(c->fd, c->data + c->used, HTTP_HEAD_MAX - c->used);
+            if (c->used == c->size && !make_room(c))
+                return -503;
+            n = co_read(c->fd, c->data + c->used, c->size - c->used);
             if (n > 0) {
                 c->used += (size_t)n;
                 head = http_parse(c->data, c->used, request);
@@ -338,9 +365,14 @@ static void find_peer(int fd, char peer[INET6_ADDRSTRLEN])
 static int connection(int fd, void *arg)
 {
     struct server *server = arg;
-    char data[HTTP_HEAD_MAX];
-    struct connection c = {.server = server, .fd = fd, .data = data};
+    struct connection c;
 
+    c.server = server;
+    c.fd = fd;
+    c.data = c.small;
+    c.size = sizeof c.small;
+    c.used = 0;
+    c.head = (struct text){0};
     find_peer(fd, c.peer);
     if (server->active < server->limit) {
         server->active++;
@@ -351,6 +383,7 @@ static int connection(int fd, void *arg)
         clock_gettime(CLOCK_MONOTONIC, &c.started);
         respond(&c, &(struct http_request){.line = {"", 0}}, false, 503);
     }
+    give_room_back(&c);
     text_free(&c.head);
     return 0;
 }

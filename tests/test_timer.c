@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <time.h>
+#include <unistd.h>
 
 static loop_t *loop;
 
@@ -228,6 +229,140 @@ static void thousands_of_timers_are_sorted_stably(void **state)
     finish("");
 }
 
+/* --- More that are due than expire in a turn -------------------------------------------------- */
+
+enum { DUE = 10000 };
+static loop_handle_t due_handles[DUE];
+
+static void count_timer(void *number)
+{
+    out_of_order += ran != (int)(intptr_t)number;
+    ran++;
+}
+
+static void set_many_in_the_past(loop_fn *first)
+{
+    out_of_order = ran = 0;
+    for (int i = 0; i < DUE; i++)
+        assert_int_equal(loop_call_at(loop, i / 1000 - 20, i ? count_timer : first,
+                                      (void *)(intptr_t)i, &due_handles[i]),
+                         0);
+}
+
+static int pipe_fds[2], ran_before_event, ran_before_call;
+
+static void note_call(void *arg)
+{
+    (void)arg;
+    ran_before_call = ran;
+}
+
+static void note_event(void *arg)
+{
+    (void)arg;
+    ran_before_event = ran;
+    assert_int_equal(loop_remove_reader(loop, pipe_fds[0]), 1);
+}
+
+static void make_call_and_event(void *number)
+{
+    count_timer(number);
+    assert_int_equal(loop_call_soon(loop, note_call, NULL, NULL), 0);
+    assert_int_equal(write(pipe_fds[1], "x", 1), 1);
+}
+
+static void many_timers_keep_neither_calls_nor_events_waiting(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    assert_int_equal(pipe(pipe_fds), 0);
+    assert_int_equal(loop_add_reader(loop, pipe_fds[0], note_event, NULL), 0);
+    ran_before_call = ran_before_event = DUE;
+    set_many_in_the_past(make_call_and_event);
+    assert_int_equal(loop_run(loop), 0);
+    assert_int_equal(ran, DUE);
+    assert_int_equal(out_of_order, 0);
+    assert_true(ran_before_call < DUE / 2);
+    assert_true(ran_before_event < DUE / 2);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    finish("");
+}
+
+static void many_timers_run_in_several_passes_of_a_foreign_loop(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    int passes = 1;
+    set_many_in_the_past(count_timer);
+    while (loop_run_once(loop, 0))
+        passes++;
+    assert_int_equal(ran, DUE);
+    assert_int_equal(out_of_order, 0);
+    assert_true(passes > 1);
+    finish("");
+}
+
+enum { BUSY = 3000 };
+static int busy_runs;
+
+static void stay_busy(void *handle)
+{
+    busy_runs++;
+    if (ran < DUE)
+        assert_int_equal(loop_call_soon(loop, stay_busy, handle, handle), 0);
+}
+
+/* However much else is ready in each pass: timers get their share. */
+static void passes_that_are_long_do_not_starve_timers(bool foreign)
+{
+    static loop_handle_t busy[BUSY];
+    loop = open_loop();
+    busy_runs = 0;
+    set_many_in_the_past(count_timer);
+    for (int i = 0; i < BUSY; i++)
+        assert_int_equal(loop_call_soon(loop, stay_busy, &busy[i], &busy[i]), 0);
+    if (foreign)
+        while (loop_run_once(loop, 0))
+            ;
+    assert_int_equal(loop_run(loop), 0);
+    assert_int_equal(ran, DUE);
+    assert_int_equal(out_of_order, 0);
+    assert_true(busy_runs < 10 * BUSY);
+    finish("");
+}
+
+static void long_passes_do_not_starve_timers(void **state)
+{
+    (void)state;
+    passes_that_are_long_do_not_starve_timers(false);
+}
+
+static void long_passes_of_a_foreign_loop_do_not_starve_timers(void **state)
+{
+    (void)state;
+    passes_that_are_long_do_not_starve_timers(true);
+}
+
+static void cancel_the_others(void *number)
+{
+    count_timer(number);
+    for (int i = 1; i < DUE; i++)
+        assert_true(loop_cancel(&due_handles[i]));
+}
+
+static void a_timer_that_is_due_can_be_cancelled_by_one_that_ran_before_it(void **state)
+{
+    (void)state;
+    loop = open_loop();
+    set_many_in_the_past(cancel_the_others);
+    assert_int_equal(loop_run(loop), 0);
+    assert_int_equal(ran, 1);
+    for (int i = 0; i < DUE; i++)
+        assert_false(loop_cancel(&due_handles[i]));
+    finish("");
+}
+
 /* --- Real time: only never early -------------------------------------------------------------- */
 
 static int64_t real_now(void)
@@ -333,6 +468,11 @@ int main(void)
         cmocka_unit_test(virtual_time_moves_only_as_far_as_one_wait_allows),
         cmocka_unit_test(a_timer_set_by_a_timer_runs_in_a_later_pass_even_if_it_is_due),
         cmocka_unit_test(thousands_of_timers_are_sorted_stably),
+        cmocka_unit_test(many_timers_keep_neither_calls_nor_events_waiting),
+        cmocka_unit_test(many_timers_run_in_several_passes_of_a_foreign_loop),
+        cmocka_unit_test(long_passes_do_not_starve_timers),
+        cmocka_unit_test(long_passes_of_a_foreign_loop_do_not_starve_timers),
+        cmocka_unit_test(a_timer_that_is_due_can_be_cancelled_by_one_that_ran_before_it),
         cmocka_unit_test(timers_are_never_early_in_real_time),
         cmocka_unit_test(a_delay_counts_from_the_call_and_not_from_the_beginning_of_the_pass),
         cmocka_unit_test(loop_time_is_read_once_a_pass_and_never_goes_back),

@@ -153,20 +153,37 @@ static void a_slow_reader_gets_every_byte_by_every_call(void **state)
 
 /* --- Nothing at all --------------------------------------------------------------------------- */
 
+static void call_for_nothing(int fds[2])
+{
+    char byte = 0;
+    struct iovec none[2] = {{&byte, 0}, {&byte, 0}};
+    ssize_t n = -1;
+    co_timeout(GUARD_MS) n = co_write(fds[1], &byte, 0);
+    CHECK_INT(n, 0);
+    for (int count = 0; count <= 2; count++) {
+        co_timeout(GUARD_MS) n = co_writev(fds[1], none, count);
+        CHECK_INT(n, 0);
+        co_timeout(GUARD_MS) n = co_readv(fds[0], none, count);
+        CHECK_INT(n, 0);
+    }
+    co_timeout(GUARD_MS) n = co_read(fds[0], &byte, 0);
+    CHECK_INT(n, 0);
+}
+
+/* Also when it is known that there is nothing to read and no room. */
 static int empty_calls(void *arg)
 {
     int fds[2];
     char byte = 0;
-    struct iovec none = {&byte, 0};
     open_stream(fds, *(int *)arg);
-    CHECK_INT(co_write(fds[1], &byte, 0), 0);
-    CHECK_INT(co_writev(fds[1], &none, 1), 0);
-    CHECK_INT(co_writev(fds[1], &none, 0), 0);
+    call_for_nothing(fds);
+    co_timeout(1) CHECK_INT(co_read(fds[0], &byte, 1), -ETIMEDOUT);
+    call_for_nothing(fds);
     ssize_t n = 0;
-    co_timeout(GUARD_MS) n = co_read(fds[0], &byte, 0);
-    CHECK_INT(n, 0);
-    co_timeout(GUARD_MS) n = co_readv(fds[0], &none, 1);
-    CHECK_INT(n, 0);
+    while (n >= 0)
+        co_timeout(1) n = co_write(fds[1], pattern, BIG);
+    CHECK_INT(n, -ETIMEDOUT);
+    call_for_nothing(fds);
     close_stream(fds);
     return 0;
 }

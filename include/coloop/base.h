@@ -45,9 +45,8 @@ struct coloop__link { /* in a list; next is NULL while it is in none */
     struct coloop__link *next, *prev;
 };
 struct coloop__heap_node { /* in a heap; position is 0 while it is in none */
-    int64_t key;
-    uint64_t order;
     size_t position;
+    uint64_t order; /* of insertion */
 };
 
 #ifdef __cplusplus

@@ -94,18 +94,20 @@ struct loop__timer {
  * it in place until the call has run or was cancelled. Scheduling a handle that is pending moves
  * it. */
 typedef struct loop_handle {
-    struct loop__ready ready;
-    struct loop__timer timer;
+    union {
+        struct loop__ready ready;
+        struct loop__timer timer; /* while `loop` is set */
+    };
     loop_fn *fn;
     void *arg;
     loop_t *loop;
-    unsigned flags;
 } loop_handle_t;
 
 /* Calls fn(arg) from the loop: in the next pass; in ms milliseconds (negative counts as 0); at
  * when_ns of loop_time. Timers are never early, and those of one deadline run in the order they
- * were set. With a NULL handle the loop keeps the record itself (and may return -ENOMEM); else no
- * memory is needed for loop_call_soon. -EINVAL: fn is NULL. */
+ * were set; of hundreds that are due at once some run in a later pass. With a NULL handle the loop
+ * keeps the record itself (and may return -ENOMEM); else no memory is needed for loop_call_soon.
+ * -EINVAL: fn is NULL. */
 COLOOP_API int loop_call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle);
 COLOOP_API int loop_call_later(loop_t *loop, int64_t ms, loop_fn *fn, void *arg,
                                loop_handle_t *handle);

@@ -32,9 +32,9 @@ struct co__frame { /* what a coroutine has to undo when it is left: scopes, defe
 
 /* A scope, on the stack of the coroutine that enters it; only for co_scope_* to look into. */
 typedef struct co_scope {
+    bool armed, shield, expired, cancelled;
     int code;
     unsigned order;
-    bool shield, expired, cancelled, armed;
     struct co__frame frame;
     struct co_scope *outer;
     struct co_task *task;

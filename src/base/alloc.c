@@ -62,3 +62,20 @@ void coloop__free(void *pointer)
     allocator(pointer, 0, allocator_arg);
     atomic_fetch_sub_explicit(&alive, 1, memory_order_relaxed);
 }
+
+/* The block itself is noted right before the line. */
+void *coloop__zalloc_aligned(size_t size)
+{
+    char *block = coloop__zalloc(size + CACHE_LINE);
+    if (!block)
+        return NULL;
+    char *aligned = block + CACHE_LINE - (uintptr_t)block % CACHE_LINE;
+    ((void **)(void *)aligned)[-1] = block;
+    return aligned;
+}
+
+void coloop__free_aligned(void *pointer)
+{
+    if (pointer)
+        coloop__free(((void **)pointer)[-1]);
+}

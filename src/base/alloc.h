@@ -10,4 +10,9 @@ void *coloop__zalloc(size_t size);
 void *coloop__realloc(void *pointer, size_t size);
 void coloop__free(void *pointer); /* NULL is ignored */
 
+/* Zeroed, and at the beginning of a cache line; has a free of its own. */
+enum { CACHE_LINE = 64 };
+void *coloop__zalloc_aligned(size_t size);
+void coloop__free_aligned(void *pointer);
+
 #endif

@@ -1,11 +1,13 @@
-/* heap.c: an implicit 4-ary heap (Johnson 1975, "Priority queues with update and finding minimum
- * spanning trees"; the children of i are 4i+1 to 4i+4).
+/* heap.c: an implicit 8-ary heap (Johnson 1975, "Priority queues with update and finding minimum
+ * spanning trees"; the children of i are 8i-6 to 8i+1).
  *
  * Invariants:
  * 1. An entry is not before its parent, where a is before b if its key is less, or is the same and
  *    its node was inserted earlier.
- * 2. entries[node->position - 1].node == node for every node in the heap; position is 0 outside.
- * 3. entries[1] is aligned to 64 bytes: the four children of an entry share a cache line. */
+ * 2. entries[node->position].node == node for every node in the heap; position is 0 outside.
+ * 3. entries[2] is aligned to 128 bytes: the eight children of an entry are two neighbouring lines
+ *    of the cache.
+ * 4. entries[0], the parent of the first, is only there to be compared with, and before all. */
 #include "base/heap.h"
 
 #include "base/alloc.h"
@@ -13,7 +15,13 @@
 #include <errno.h>
 #include <string.h>
 
-enum { ARITY = 4, LINE = 64, CAPACITY_MIN = 60 };
+enum {
+    ALIGNMENT = 128,
+    CAPACITY_MIN = 56,
+    CACHED = 1000, /* the first so many entries are taken to be in the cache */
+};
+
+/* --- Sifting ---------------------------------------------------------------------------------- */
 
 static inline bool before(struct heap_entry a, struct heap_entry b)
 {
@@ -22,29 +30,20 @@ static inline bool before(struct heap_entry a, struct heap_entry b)
     return a.key < b.key;
 }
 
-static inline void put(struct heap *heap, size_t i, struct heap_entry entry)
+/* Moves the hole at `at` up until `entry` fits in. */
+void coloop__heap_sift_up(struct heap *heap, size_t at, struct heap_entry entry)
 {
-    heap->entries[i] = entry;
-    entry.node->position = i + 1;
-}
-
-/* Moves the hole at i up until `entry` fits in. */
-static inline void sift_up(struct heap *heap, size_t i, struct heap_entry entry)
-{
-    while (i > 0) {
-        size_t parent = (i - 1) / ARITY;
+    for (size_t parent; at > 1; at = parent) {
+        parent = heap_parent(at);
         if (!before(entry, heap->entries[parent]))
             break;
-        put(heap, i, heap->entries[parent]);
-        i = parent;
+        heap_put(heap, at, heap->entries[parent]);
     }
-    put(heap, i, entry);
+    heap_put(heap, at, entry);
 }
 
-/* By branches and not by selection: with a million timers the guesses fetch what is needed next. */
-static inline size_t least_child(const struct heap *heap, size_t first)
+static size_t least_of(const struct heap *heap, size_t first, size_t end)
 {
-    size_t end = first + ARITY < heap->count ? first + ARITY : heap->count;
     size_t least = first;
     for (size_t i = first + 1; i < end; i++)
         if (before(heap->entries[i], heap->entries[least]))
@@ -52,70 +51,109 @@ static inline size_t least_child(const struct heap *heap, size_t first)
     return least;
 }
 
-/* Moves the hole at i down until `entry` fits in. */
-static void sift_down(struct heap *heap, size_t i, struct heap_entry entry)
+/* By selection, as no branch guesses well which of eight is the least; of the two halves at a time,
+ * which do not wait for each other. */
+static inline size_t least_child(const struct heap *heap, size_t first)
 {
-    for (size_t first; (first = i * ARITY + 1) < heap->count;) {
+    enum { HALF = HEAP_ARITY / 2 };
+    if (__builtin_expect(first + HEAP_ARITY - 1 > heap->count, 0))
+        return least_of(heap, first, heap->count + 1);
+    const struct heap_entry *child = &heap->entries[first];
+    size_t a = 0, b = HALF;
+    int64_t key_a = child[a].key, key_b = child[b].key;
+    bool tied = false;
+    for (size_t i = 1; i < HALF; i++) {
+        int64_t next_a = child[i].key, next_b = child[HALF + i].key;
+        tied |= (next_a == key_a) | (next_b == key_b);
+        a = next_a < key_a ? i : a;
+        b = next_b < key_b ? HALF + i : b;
+        key_a = next_a < key_a ? next_a : key_a;
+        key_b = next_b < key_b ? next_b : key_b;
+    }
+    if (__builtin_expect(tied | (key_a == key_b), 0))
+        return least_of(heap, first, first + HEAP_ARITY);
+    return first + (key_b < key_a ? b : a);
+}
+
+static inline size_t first_child(size_t at)
+{
+    return at * HEAP_ARITY - (HEAP_ARITY - 2);
+}
+
+/* Moves the hole at `at` down until `entry` fits in. The children of eight siblings lie in a row:
+ * they are fetched while it is found out whose are needed. */
+static __attribute__((noinline)) void sift_down(struct heap *heap, size_t at,
+                                                struct heap_entry entry)
+{
+    for (size_t first; (first = first_child(at)) <= heap->count;) {
+        size_t next = first_child(first);
+        if (next > CACHED && next <= heap->count)
+            for (size_t i = 0; i < HEAP_ARITY; i++)
+                __builtin_prefetch(&heap->entries[next + i * HEAP_ARITY]);
         size_t least = least_child(heap, first);
         if (!before(heap->entries[least], entry))
             break;
-        put(heap, i, heap->entries[least]);
-        i = least;
+        heap_put(heap, at, heap->entries[least]);
+        at = least;
     }
-    put(heap, i, entry);
+    heap_put(heap, at, entry);
 }
 
+/* --- Memory ----------------------------------------------------------------------------------- */
+
+/* A large block grows without being copied, as realloc moves its pages. */
 static int resize(struct heap *heap, size_t capacity)
 {
-    size_t lead = (ARITY - 1) * sizeof(struct heap_entry);
-    char *block = coloop__alloc(capacity * sizeof(struct heap_entry) + lead + LINE);
+    size_t old = heap->block ? (size_t)((char *)heap->entries - (char *)heap->block) : 0;
+    char *block =
+        coloop__realloc(heap->block, capacity * sizeof(struct heap_entry) + 2 * ALIGNMENT);
     if (!block)
         return -ENOMEM;
-    char *aligned = block + (-(uintptr_t)block & (LINE - 1));
-    struct heap_entry *entries = (struct heap_entry *)(void *)(aligned + lead);
-    if (heap->count)
-        memcpy(entries, heap->entries, heap->count * sizeof *entries);
-    coloop__free(heap->block);
+    size_t new = (-(uintptr_t)block & (ALIGNMENT - 1)) + ALIGNMENT - 2 * sizeof(struct heap_entry);
+    if (old && new != old)
+        memmove(block + new, block + old, (heap->count + 2) * sizeof(struct heap_entry));
     heap->block = block;
-    heap->entries = entries;
+    heap->entries = (struct heap_entry *)(void *)(block + new);
+    heap->entries[0] = (struct heap_entry){INT64_MIN, NULL};
     heap->capacity = capacity;
+    heap->shrink_below = capacity > CAPACITY_MIN ? capacity / 8 : 0;
     return 0;
 }
 
 int coloop__heap_reserve(struct heap *heap)
 {
-    if (heap->count < heap->capacity)
+    if (heap_has_room(heap))
         return 0;
     return resize(heap, heap->capacity ? heap->capacity * 2 : CAPACITY_MIN);
 }
 
-int coloop__heap_insert(struct heap *heap, struct coloop__heap_node *node, int64_t key)
+/* --- Removing --------------------------------------------------------------------------------- */
+
+/* Out of memory, it just stays large. */
+static __attribute__((noinline)) void shrink_and_close_hole(struct heap *heap, size_t at)
 {
-    if (heap->count == heap->capacity && coloop__heap_reserve(heap) < 0)
-        return -ENOMEM;
-    node->key = key;
-    node->order = heap->next_order++;
-    sift_up(heap, heap->count++, (struct heap_entry){key, node});
-    return 0;
+    if (resize(heap, heap->capacity / 2) < 0)
+        heap->shrink_below = 0;
+    coloop__heap_close_hole(heap, at);
 }
 
-static __attribute__((noinline)) void fill_hole(struct heap *heap, size_t i, struct heap_entry last)
+/* Moves what is last, and not counted any more, into the hole at `at` or where it fits in. Most
+ * holes are leaves. */
+void coloop__heap_close_hole(struct heap *heap, size_t at)
 {
-    if (i > 0 && before(last, heap->entries[(i - 1) / ARITY]))
-        sift_up(heap, i, last);
+    if (__builtin_expect(heap->count < heap->shrink_below, 0)) {
+        shrink_and_close_hole(heap, at);
+        return;
+    }
+    if (at > heap->count)
+        return;
+    struct heap_entry last = heap->entries[heap->count + 1];
+    if (at > 1 && before(last, heap->entries[heap_parent(at)]))
+        coloop__heap_sift_up(heap, at, last);
+    else if (first_child(at) > heap->count)
+        heap_put(heap, at, last);
     else
-        sift_down(heap, i, last);
-}
-
-void coloop__heap_remove(struct heap *heap, struct coloop__heap_node *node)
-{
-    size_t i = node->position - 1;
-    node->position = 0;
-    struct heap_entry last = heap->entries[--heap->count];
-    if (last.node != node)
-        fill_hole(heap, i, last);
-    if (heap->capacity > CAPACITY_MIN && heap->count < heap->capacity / 8)
-        (void)resize(heap, heap->capacity / 2); /* out of memory, it just stays large */
+        sift_down(heap, at, last);
 }
 
 /* Inserts what is kept anew, in place: there are never more of those than were looked at. */
@@ -123,11 +161,11 @@ void coloop__heap_filter(struct heap *heap, bool (*keep)(struct coloop__heap_nod
 {
     size_t n = heap->count;
     heap->count = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 1; i <= n; i++) {
         struct heap_entry entry = heap->entries[i];
         entry.node->position = 0;
         if (keep(entry.node))
-            sift_up(heap, heap->count++, entry);
+            coloop__heap_sift_up(heap, ++heap->count, entry);
     }
 }
 

@@ -4,24 +4,75 @@
 
 #include <coloop/base.h>
 
+enum { HEAP_ARITY = 8 };
+
 struct heap_entry {
-    int64_t key; /* beside the pointer, so that sifting does not touch the nodes */
+    int64_t key; /* beside the pointer, so that sifting does not look into the nodes */
     struct coloop__heap_node *node;
 };
 
 struct heap {
-    struct heap_entry *entries;
+    struct heap_entry *entries; /* from 1 on */
     size_t count, capacity;
+    size_t shrink_below; /* with fewer entries it is too large */
     uint64_t next_order;
     void *block; /* what `entries` lies in */
 };
 
-/* Inserts a node that is in no heap. 0 or -ENOMEM. */
-int coloop__heap_insert(struct heap *heap, struct coloop__heap_node *node, int64_t key);
-/* Makes room for one more node, so that the next insertion cannot fail. 0 or -ENOMEM. */
+/* Of the first one: 0. */
+static inline size_t heap_parent(size_t at)
+{
+    return (at + HEAP_ARITY - 2) / HEAP_ARITY;
+}
+
+/* Puts the entry there, and tells its node. */
+static inline void heap_put(struct heap *heap, size_t at, struct heap_entry entry)
+{
+    heap->entries[at] = entry;
+    entry.node->position = at;
+}
+
+/* The less usual parts of what follows. */
+void coloop__heap_sift_up(struct heap *heap, size_t at, struct heap_entry entry);
+void coloop__heap_close_hole(struct heap *heap, size_t at);
+
+static inline bool heap_has_room(const struct heap *heap)
+{
+    return heap->count < heap->capacity;
+}
+
+/* Makes room for one more node, if there is none. 0 or -ENOMEM. */
 int coloop__heap_reserve(struct heap *heap);
+
+/* Inserts a node that is in no heap, into a heap that has room. */
+static inline void heap_insert(struct heap *heap, struct coloop__heap_node *node, int64_t key)
+{
+    struct heap_entry entry = {key, node};
+    size_t at = ++heap->count;
+    node->order = heap->next_order++;
+    if (key < heap->entries[heap_parent(at)].key)
+        coloop__heap_sift_up(heap, at, entry);
+    else
+        heap_put(heap, at, entry);
+}
+
+/* Removes the entry at `at`, without a look at its node. The last one leaves no hole: the usual
+ * case of a deadline that was set and not reached. */
+static inline void heap_remove_at(struct heap *heap, size_t at)
+{
+    size_t count = --heap->count;
+    if (at <= count || count < heap->shrink_below)
+        coloop__heap_close_hole(heap, at);
+}
+
 /* Removes a node that is in the heap. */
-void coloop__heap_remove(struct heap *heap, struct coloop__heap_node *node);
+static inline void heap_remove(struct heap *heap, struct coloop__heap_node *node)
+{
+    size_t at = node->position;
+    node->position = 0;
+    heap_remove_at(heap, at);
+}
+
 /* Removes every node for which keep(node) says no. */
 void coloop__heap_filter(struct heap *heap, bool (*keep)(struct coloop__heap_node *));
 void coloop__heap_free(struct heap *heap);
@@ -29,7 +80,7 @@ void coloop__heap_free(struct heap *heap);
 /* The node with the least key, or NULL. */
 static inline struct coloop__heap_node *heap_first(const struct heap *heap)
 {
-    return heap->count ? heap->entries[0].node : NULL;
+    return heap->count ? heap->entries[1].node : NULL;
 }
 
 #endif

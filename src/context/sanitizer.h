@@ -45,7 +45,7 @@ struct sanitizer_fiber {
 #elif CONTEXT_TSAN
     void *tsan; /* its fiber */
 #else
-    char nothing;
+    __extension__ char nothing[0];
 #endif
 };
 
@@ -85,11 +85,9 @@ static inline void sanitizer_arrive(struct sanitizer_fiber *self)
 
 static inline void sanitizer_stack_made(struct sanitizer_fiber *fiber, void *low, size_t size)
 {
-    (void)low, (void)size;
-    *fiber = (struct sanitizer_fiber){0};
+    (void)fiber, (void)low, (void)size;
 #if CONTEXT_ASAN
-    fiber->low = low;
-    fiber->size = size;
+    *fiber = (struct sanitizer_fiber){.low = low, .size = size};
     __lsan_register_root_region(low, size);
 #endif
 #if CONTEXT_TSAN

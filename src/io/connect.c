@@ -95,7 +95,7 @@ static int await_connection(co_task_t *task, int fd, struct sockaddr *address, s
                      : try_accept(fd, (struct sockaddr *)&peer, &peer_length, own != NULL);
         if (rc >= 0) {
             copy_address(address, length, &peer, peer_length);
-            return io__adopt_new(rc, is_ip(&peer));
+            return io__adopt_new(rc, is_ip(&peer) ? FD_TCP : FD_SOCKET);
         }
         if (is_lost_connection(rc))
             continue;
@@ -103,7 +103,7 @@ static int await_connection(co_task_t *task, int fd, struct sockaddr *address, s
             return rc;
         if (own)
             own->ready &= ~(unsigned)CO_READ;
-        if ((rc = io__park(task, own, fd, CO_READ, "co_accept", where)) < 0)
+        if ((rc = io__park(task, fd, CO_READ, "co_accept", where)) < 0)
             return rc;
     }
 }
@@ -141,7 +141,7 @@ static int await_outcome(co_task_t *task, int fd, const char *where)
         struct loop__fd *own = io__own(task, fd);
         if (own)
             own->ready &= ~(unsigned)CO_WRITE;
-        int rc = io__park(task, own, fd, CO_WRITE, "co_connect", where);
+        int rc = io__park(task, fd, CO_WRITE, "co_connect", where);
         if (rc < 0)
             return rc;
     } while (!writable_now(fd)); /* an event from before the attempt */

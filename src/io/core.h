@@ -6,54 +6,42 @@
 
 #include <coloop/io.h>
 
-/* The running task's loop knows this fd as its own. */
-static inline struct loop__fd *io__own(const co_task_t *task, int fd)
+/* Makes fd the one that task->io is about. NULL if the loop has no entry for it. */
+struct loop__fd *io__use(co_task_t *task, int fd);
+
+/* The entry of an own fd of the running task's loop, else NULL. task->io is about it. */
+static inline struct loop__fd *io__own(co_task_t *task, int fd)
 {
-    struct loop__fd *entry = loop__fd_find(task->loop, fd);
-    return entry && entry->own ? entry : NULL;
+    struct loop__fd *entry = task->io.entry;
+    if (__builtin_expect(task->io.fd != fd, 0) && !(entry = io__use(task, fd)))
+        return NULL;
+    return entry->own ? entry : NULL;
 }
 
-struct io_waiter {
-    struct co__wait wait;
-    struct loop__fd_wait fd;
-};
-void io__on_ready(struct loop__fd_wait *wait, int ready);
-void io__undo(struct co__wait *wait);
-
-/* What io__park does, for where it pays to have it inlined. */
-static inline __attribute__((always_inline)) int io_wait(co_task_t *task, struct loop__fd *own,
-                                                         int fd, unsigned events, const char *call,
-                                                         const char *where)
+/* What io__park does, for the fd that task->io is about, and where it pays to have it inlined. */
+static inline __attribute__((always_inline)) int io_wait(co_task_t *task, unsigned events,
+                                                         const char *call, const char *where)
 {
-    struct io_waiter waiter;
-    waiter.wait.task = task;
-    waiter.wait.undo = io__undo;
-    waiter.wait.next = NULL;
-    waiter.fd.fd = fd;
-    waiter.fd.events = events;
-    waiter.fd.wake = io__on_ready;
-    co__reason(task, call, where, CO__FD)->fd = fd;
-    task->reason.events = events;
-    int rc = loop__fd_wait(task->loop, own, &waiter.fd);
+    struct co__io *io = &task->io;
+    io->fd_wait.events = events;
+    int rc = loop__fd_wait(task->loop, io->entry, io->fd, &io->fd_wait);
     if (rc < 0)
         return rc == -EPERM ? (int)events : rc;
-    const struct loop__fd *entry = own ? own : loop__fd_find(task->loop, fd);
-    uint32_t forgotten = entry->forgotten;
-    rc = task_park(task, &waiter.wait);
+    co__reason(task, call, where, CO__FD);
+    io->forgotten = io->entry->forgotten;
+    rc = task_park(task, &io->wait);
     if (rc < 0)
         return rc;
     /* another task may have closed it since we were woken, and the number be another file */
-    return entry->forgotten == forgotten ? waiter.wait.value : -EBADF;
+    return io->entry->forgotten == io->forgotten ? io->wait.value : -EBADF;
 }
 
 /* Parks until some of events are ready on fd, and returns those; at once with all of them for an fd
- * that is always ready. `own` is what io__own says. -EBADF, -ENOMEM, -ENOSPC, -ECANCELED,
- * -ETIMEDOUT. */
-int io__park(co_task_t *task, struct loop__fd *own, int fd, unsigned events, const char *call,
-             const char *where);
+ * that is always ready. -EBADF, -ENOMEM, -ENOSPC, -ECANCELED, -ETIMEDOUT. */
+int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where);
 
 /* Makes a new non-blocking fd the loop's own, or closes it: returns fd or -ENOMEM. */
-int io__adopt_new(int fd, bool tcp);
+int io__adopt_new(int fd, enum loop__fd_kind kind);
 
 /* A new socket, non-blocking and close-on-exec; or a negative errno. */
 int io__socket(int family, int type);

@@ -67,7 +67,7 @@ static int listen_at(const char *host, int port, int backlog, bool both)
         close(fd);
         return rc;
     }
-    return io__adopt_new(fd, false);
+    return io__adopt_new(fd, FD_SOCKET);
 }
 
 int co_tcp_listen(const char *host, int port, int backlog)
@@ -100,7 +100,7 @@ static int connect_new(int family, bool tcp, const union address *address, sockl
                        const char *where)
 {
     int fd = io__socket(family, SOCK_STREAM);
-    if (fd < 0 || (fd = io__adopt_new(fd, tcp)) < 0)
+    if (fd < 0 || (fd = io__adopt_new(fd, tcp ? FD_TCP : FD_SOCKET)) < 0)
         return fd;
     if (tcp)
         set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -167,7 +167,7 @@ int co_unix_listen(const char *path)
         close(fd);
         return rc;
     }
-    return io__adopt_new(fd, false);
+    return io__adopt_new(fd, FD_SOCKET);
 }
 
 int co_unix_connect_here(const char *path, const char *where)

@@ -7,20 +7,39 @@
 #include <poll.h>
 #include <unistd.h>
 
-void io__on_ready(struct loop__fd_wait *wait, int ready)
+static void on_ready(struct loop__fd_wait *wait, int ready)
 {
-    co__wake(&container_of(wait, struct io_waiter, fd)->wait, ready);
+    task_wake(&container_of(wait, struct co__io, fd_wait)->wait, ready, true);
 }
 
-void io__undo(struct co__wait *wait)
+static void undo(struct co__wait *wait)
 {
-    loop__fd_unwait(wait->task->loop, &container_of(wait, struct io_waiter, wait)->fd);
+    loop__fd_unwait(wait->task->loop, &container_of(wait, struct co__io, wait)->fd_wait);
 }
 
-int io__park(co_task_t *task, struct loop__fd *own, int fd, unsigned events, const char *call,
-             const char *where)
+static struct loop__fd *use(co_task_t *task, int fd, struct loop__fd *entry)
 {
-    return io_wait(task, own, fd, events, call, where);
+    task->io = (struct co__io){.fd = fd, .entry = entry, .wait = {.task = task, .undo = undo}};
+    task->io.fd_wait.wake = on_ready;
+    return entry;
+}
+
+struct loop__fd *io__use(co_task_t *task, int fd)
+{
+    struct loop__fd *entry = loop__fd_find(task->loop, fd);
+    return entry ? use(task, fd, entry) : NULL;
+}
+
+int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where)
+{
+    if (task->io.fd != fd || fd < 0) {
+        struct loop__fd *entry;
+        int rc = loop__fd_get(task->loop, fd, &entry);
+        if (rc < 0)
+            return rc;
+        use(task, fd, entry);
+    }
+    return io_wait(task, events, call, where);
 }
 
 /* What poll(2) says now. */
@@ -49,7 +68,7 @@ static int await_own(co_task_t *task, struct loop__fd *entry, int fd, unsigned e
             if (ready)
                 return (int)ready;
         }
-        int rc = io__park(task, entry, fd, events, "co_await_fd", where);
+        int rc = io__park(task, fd, events, "co_await_fd", where);
         if (rc < 0 || !entry->own)
             return rc;
     }
@@ -65,25 +84,25 @@ int co_await_fd_here(int fd, int events, const char *where)
     struct loop__fd *entry = io__own(task, fd);
     rc = !wanted ? -EINVAL
          : entry ? await_own(task, entry, fd, wanted, where)
-                 : io__park(task, NULL, fd, wanted, "co_await_fd", where);
+                 : io__park(task, fd, wanted, "co_await_fd", where);
     return co__spent(task, rc);
 }
 
 /* --- Whose an fd is --------------------------------------------------------------------------- */
 
-/* Whether a short read means that nothing is left: true of TCP without further ado, not of
- * datagrams, nor of UNIX sockets, which stop at passed fds. */
-static bool is_tcp(int fd)
+/* A short read or write says something of TCP without further ado, not of datagrams, nor of UNIX
+ * sockets, which stop at passed fds. */
+static enum loop__fd_kind kind_of(int fd)
 {
     int type = 0, family = 0;
     socklen_t length = sizeof type;
     struct sockaddr_storage address = {0};
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_STREAM)
-        return false;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0)
+        return FD_FILE;
     length = sizeof address;
     if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
         family = address.ss_family;
-    return family == AF_INET || family == AF_INET6;
+    return type == SOCK_STREAM && (family == AF_INET || family == AF_INET6) ? FD_TCP : FD_SOCKET;
 }
 
 int co_adopt(int fd)
@@ -97,13 +116,13 @@ int co_adopt(int fd)
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC) < 0)
         return -errno;
     sigpipe_never(fd);
-    return loop__fd_adopt(loop, fd, is_tcp(fd));
+    return loop__fd_adopt(loop, fd, kind_of(fd));
 }
 
-int io__adopt_new(int fd, bool tcp)
+int io__adopt_new(int fd, enum loop__fd_kind kind)
 {
     loop_t *loop = loop_current();
-    int rc = loop ? loop__fd_own(loop, fd, tcp) : 0;
+    int rc = loop ? loop__fd_own(loop, fd, kind) : 0;
     if (rc < 0)
         close(fd);
     return rc < 0 ? rc : fd;

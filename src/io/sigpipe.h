@@ -26,9 +26,9 @@ static inline void sigpipe_never(int fd)
 }
 
 /* Around a write to somebody else's fd, which is left as it was. */
-static inline bool sigpipe_hold(int fd, bool own)
+static inline bool sigpipe_hold(int fd)
 {
-    return !own && fcntl(fd, F_GETNOSIGPIPE) == 0 && fcntl(fd, F_SETNOSIGPIPE, 1) == 0;
+    return fcntl(fd, F_GETNOSIGPIPE) == 0 && fcntl(fd, F_SETNOSIGPIPE, 1) == 0;
 }
 
 static inline void sigpipe_release(int fd, bool held)
@@ -50,9 +50,9 @@ static inline void sigpipe_never(int fd)
     (void)fd;
 }
 
-static inline bool sigpipe_hold(int fd, bool own)
+static inline bool sigpipe_hold(int fd)
 {
-    (void)fd, (void)own;
+    (void)fd;
     return false;
 }
 

@@ -26,12 +26,14 @@ struct transfer {
         struct msghdr *message;
     };
     size_t size; /* bytes, or number of iovecs */
+    bool empty;  /* no bytes: there is nothing to wait for */
     struct sockaddr *address;
     socklen_t *length;
 };
 
-/* One try: bytes, or a negative errno; -EAGAIN if it would have to wait. */
-typedef ssize_t attempt_fn(struct transfer *t, bool own);
+/* One try: bytes, or a negative errno; -EAGAIN if it would have to wait. `own` is the entry of an
+ * own fd, or NULL. */
+typedef ssize_t attempt_fn(struct transfer *t, const struct loop__fd *own);
 
 static inline ssize_t result_of(ssize_t n)
 {
@@ -44,74 +46,53 @@ static inline bool is_aside(const struct transfer *t)
     return t->flags & (MSG_OOB | MSG_ERRQUEUE);
 }
 
-/* A read that fills less than `full` has taken all there was. */
-static inline __attribute__((always_inline)) ssize_t try_once(struct transfer *t,
-                                                              struct loop__fd *own, unsigned events,
-                                                              attempt_fn *attempt, size_t full)
+/* What the outcome of an attempt on an own fd tells about it. A read that fills less than `full`
+ * has taken all there was. */
+static inline ssize_t note_outcome(struct loop__fd *own, unsigned events, ssize_t n, size_t full)
 {
-    bool held = events == CO_WRITE && sigpipe_hold(t->fd, own != NULL);
-    ssize_t n = attempt(t, own != NULL);
-    sigpipe_release(t->fd, held);
-    if (own && !is_aside(t) &&
-        (n == -EAGAIN || (n >= 0 && (size_t)n < full && own->tcp && !(own->ready & SELECT_HANGUP))))
+    if (n == -EAGAIN ||
+        (n >= 0 && (size_t)n < full && own->kind == FD_TCP && !(own->ready & SELECT_HANGUP)))
         own->ready &= ~events;
     return n;
 }
 
-/* Waits and attempts in turn. */
-static inline __attribute__((always_inline)) ssize_t wait_and_try(
-    struct transfer *t, struct loop__fd *own, unsigned events, attempt_fn *attempt, size_t full,
-    const char *call, const char *where)
+static ssize_t try_foreign(struct transfer *t, unsigned events, attempt_fn *attempt)
+{
+    bool held = events == CO_WRITE && sigpipe_hold(t->fd);
+    ssize_t n = attempt(t, NULL);
+    sigpipe_release(t->fd, held);
+    return n;
+}
+
+/* Attempts and waits in turn, as all calls do. An own fd that was foreign may have been adopted
+ * meanwhile. */
+static __attribute__((noinline)) ssize_t carry_on(struct transfer t, unsigned events,
+                                                  attempt_fn *attempt, size_t full,
+                                                  const char *call, const char *where)
 {
     co_task_t *task = co__current;
-    for (;;) {
-        int rc = io_wait(task, own, t->fd, events, call, where);
+    for (bool woken = false;; woken = true) {
+        struct loop__fd *own = io__own(task, t.fd);
+        ssize_t n = -EAGAIN;
+        if (!own)
+            n = try_foreign(&t, events, attempt);
+        else if (is_aside(&t))
+            n = attempt(&t, own);
+        else if (woken || own->ready & events || t.empty)
+            n = note_outcome(own, events, attempt(&t, own), full);
+        if (n != -EAGAIN)
+            return n;
+        int rc = io__park(task, t.fd, events, call, where);
         if (rc < 0)
             return rc;
-        if (!own)
-            own = io__own(task, t->fd); /* adopted meanwhile? */
-        ssize_t n = try_once(t, own, events, attempt, full);
-        if (n != -EAGAIN)
-            return n;
     }
 }
 
-/* The same, not inlined: most calls find their fd ready. */
-static __attribute__((noinline)) ssize_t wait_and_try_apart(struct transfer *t,
-                                                            struct loop__fd *own, unsigned events,
-                                                            attempt_fn *attempt, size_t full,
-                                                            const char *call, const char *where)
+static ssize_t perform(struct transfer t, unsigned events, attempt_fn *attempt, size_t full,
+                       const char *call, const char *where)
 {
-    return wait_and_try(t, own, events, attempt, full, call, where);
-}
-
-/* Attempts and waits, as all calls do; the first attempt is inlined into each, and so is the
- * waiting in those that do it often. */
-static inline __attribute__((always_inline)) ssize_t carry_on(struct transfer *t, unsigned events,
-                                                              attempt_fn *attempt, size_t full,
-                                                              bool often, const char *call,
-                                                              const char *where)
-{
-    struct loop__fd *own = io__own(co__current, t->fd);
-    if (!own || own->ready & events || is_aside(t)) {
-        ssize_t n = try_once(t, own, events, attempt, full);
-        if (n != -EAGAIN)
-            return n;
-    }
-    return often ? wait_and_try(t, own, events, attempt, full, call, where)
-                 : wait_and_try_apart(t, own, events, attempt, full, call, where);
-}
-
-static inline __attribute__((always_inline)) ssize_t perform(struct transfer *t, unsigned events,
-                                                             attempt_fn *attempt, size_t full,
-                                                             bool often, const char *call,
-                                                             const char *where)
-{
-    co_task_t *task = co__current;
-    int rc = co__check(task);
-    if (rc < 0)
-        return rc;
-    return co__spent(task, carry_on(t, events, attempt, full, often, call, where));
+    int rc = co__check(co__current);
+    return rc < 0 ? rc : co__spent(co__current, carry_on(t, events, attempt, full, call, where));
 }
 
 /* --- Fds that may block ----------------------------------------------------------------------- */
@@ -124,7 +105,7 @@ static bool ready_now(int fd, short events)
 
 /* A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and not more for sure.
  */
-static ssize_t write_file(int fd, const void *data, size_t size, bool own)
+static ssize_t write_file(int fd, const void *data, size_t size, const struct loop__fd *own)
 {
     if (!own && size && !(fcntl(fd, F_GETFL) & O_NONBLOCK)) {
         if (!ready_now(fd, POLLOUT))
@@ -136,25 +117,49 @@ static ssize_t write_file(int fd, const void *data, size_t size, bool own)
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
-static __attribute__((noinline)) ssize_t read_foreign(struct transfer *t)
+static ssize_t read_foreign(int fd, void *data, size_t size)
 {
-    if (t->size == 0)
-        return result_of(read(t->fd, t->data, 0));
-    ssize_t n = result_of(recv(t->fd, t->data, t->size, MSG_DONTWAIT));
+    if (size == 0)
+        return result_of(read(fd, data, 0));
+    ssize_t n = result_of(recv(fd, data, size, MSG_DONTWAIT));
     if (n != -ENOTSOCK)
         return n;
-    return ready_now(t->fd, POLLIN) ? result_of(read(t->fd, t->data, t->size)) : -EAGAIN;
+    return ready_now(fd, POLLIN) ? result_of(read(fd, data, size)) : -EAGAIN;
 }
 
-static inline __attribute__((always_inline)) ssize_t try_read(struct transfer *t, bool own)
+static ssize_t try_read(struct transfer *t, const struct loop__fd *own)
 {
-    return own ? result_of(read(t->fd, t->data, t->size)) : read_foreign(t);
+    return own ? result_of(read(t->fd, t->data, t->size)) : read_foreign(t->fd, t->data, t->size);
 }
 
+static inline __attribute__((always_inline)) ssize_t read_own(struct loop__fd *own, int fd,
+                                                              void *data, size_t size)
+{
+    return note_outcome(own, CO_READ, result_of(read(fd, data, size)), size);
+}
+
+/* What is rare: a foreign fd, an interruption, readiness told in vain. */
+static __attribute__((noinline)) ssize_t read_slowly(int fd, void *data, size_t size,
+                                                     const char *where)
+{
+    struct transfer t = {.fd = fd, .data = data, .size = size, .empty = size == 0};
+    return perform(t, CO_READ, try_read, size, "co_read", where);
+}
+
+/* On an own fd one wait is all it takes, unless it was woken in vain. */
 ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
 {
-    struct transfer t = {.fd = fd, .data = data, .size = size};
-    return perform(&t, CO_READ, try_read, size, true, "co_read", where);
+    co_task_t *task = co__current;
+    struct loop__fd *own = task && !task->interrupt ? io__own(task, fd) : NULL;
+    if (!own || size == 0)
+        return read_slowly(fd, data, size, where);
+    ssize_t n = -EAGAIN;
+    if (own->ready & CO_READ)
+        n = read_own(own, fd, data, size);
+    if (n == -EAGAIN && (n = io_wait(task, CO_READ, "co_read", where)) >= 0 &&
+        (n = read_own(task->io.entry, fd, data, size)) == -EAGAIN)
+        return read_slowly(fd, data, size, where);
+    return co__spent(task, n);
 }
 
 static size_t iov_bytes(const struct iovec *iov, int n)
@@ -165,7 +170,7 @@ static size_t iov_bytes(const struct iovec *iov, int n)
     return bytes;
 }
 
-static ssize_t try_readv(struct transfer *t, bool own)
+static ssize_t try_readv(struct transfer *t, const struct loop__fd *own)
 {
     if (!own && iov_bytes(t->iov, (int)t->size) && !ready_now(t->fd, POLLIN))
         return -EAGAIN;
@@ -174,11 +179,13 @@ static ssize_t try_readv(struct transfer *t, bool own)
 
 ssize_t co_readv_here(int fd, const struct iovec *iov, int n, const char *where)
 {
+    size_t bytes = n > 0 ? iov_bytes(iov, n) : 0;
     struct transfer t = {.fd = fd, .iov = (struct iovec *)iov, .size = (size_t)n};
-    return perform(&t, CO_READ, try_readv, n > 0 ? iov_bytes(iov, n) : 0, false, "co_readv", where);
+    t.empty = bytes == 0;
+    return perform(t, CO_READ, try_readv, bytes, "co_readv", where);
 }
 
-static ssize_t try_recvfrom(struct transfer *t, bool own)
+static ssize_t try_recvfrom(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
     return result_of(
@@ -188,7 +195,7 @@ static ssize_t try_recvfrom(struct transfer *t, bool own)
 ssize_t co_recv_here(int fd, void *data, size_t size, int flags, const char *where)
 {
     struct transfer t = {.fd = fd, .data = data, .size = size, .flags = flags};
-    return perform(&t, CO_READ, try_recvfrom, flags ? 0 : size, false, "co_recv", where);
+    return perform(t, CO_READ, try_recvfrom, flags ? 0 : size, "co_recv", where);
 }
 
 ssize_t co_recvfrom_here(int fd, void *data, size_t size, int flags, struct sockaddr *address,
@@ -197,10 +204,10 @@ ssize_t co_recvfrom_here(int fd, void *data, size_t size, int flags, struct sock
     struct transfer t = {.fd = fd, .data = data, .size = size, .flags = flags};
     t.address = address;
     t.length = length;
-    return perform(&t, CO_READ, try_recvfrom, flags ? 0 : size, false, "co_recvfrom", where);
+    return perform(t, CO_READ, try_recvfrom, flags ? 0 : size, "co_recvfrom", where);
 }
 
-static ssize_t try_recvmsg(struct transfer *t, bool own)
+static ssize_t try_recvmsg(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
     return result_of(recvmsg(t->fd, t->message, t->flags | MSG_DONTWAIT));
@@ -209,56 +216,79 @@ static ssize_t try_recvmsg(struct transfer *t, bool own)
 ssize_t co_recvmsg_here(int fd, struct msghdr *message, int flags, const char *where)
 {
     struct transfer t = {.fd = fd, .message = message, .flags = flags};
-    return perform(&t, CO_READ, try_recvmsg, 0, false, "co_recvmsg", where);
+    return perform(t, CO_READ, try_recvmsg, 0, "co_recvmsg", where);
 }
 
 /* --- Writing ---------------------------------------------------------------------------------- */
 
-static inline __attribute__((always_inline)) ssize_t try_write(struct transfer *t, bool own)
+static inline ssize_t send_now(int fd, const void *data, size_t size, int flags)
 {
-    ssize_t n = result_of(send(t->fd, t->const_data, t->size, MSG_NOSIGNAL | MSG_DONTWAIT));
+    return result_of(send(fd, data, size, flags | MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+static ssize_t try_write(struct transfer *t, const struct loop__fd *own)
+{
+    ssize_t n = -ENOTSOCK;
+    if (!own || own->kind != FD_FILE)
+        n = send_now(t->fd, t->const_data, t->size, 0);
     return n == -ENOTSOCK ? write_file(t->fd, t->const_data, t->size, own) : n;
 }
 
-static ssize_t try_send(struct transfer *t, bool own)
+static ssize_t try_send(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
-    return result_of(send(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
+    return send_now(t->fd, t->const_data, t->size, t->flags);
 }
 
-/* Attempts until all is written, after a check; what was written before an error counts more than
- * the error. */
-static inline __attribute__((always_inline)) ssize_t write_all(struct transfer *t,
-                                                               attempt_fn *attempt,
-                                                               const char *call, const char *where)
+/* Attempts until all is written, after a check, where `done` bytes are written already; what was
+ * written before an error counts more than the error. */
+static ssize_t write_on(struct transfer t, size_t done, attempt_fn *attempt, const char *call,
+                        const char *where)
 {
-    size_t size = t->size, done = 0;
+    const char *data = t.const_data;
+    size_t size = t.size;
     do {
-        ssize_t n = carry_on(t, CO_WRITE, attempt, 0, false, call, where);
+        t.const_data = data + done;
+        t.size = size - done;
+        t.empty = size == 0;
+        ssize_t n = carry_on(t, CO_WRITE, attempt, t.size, call, where);
         if (n < 0)
             return done ? (ssize_t)done : n;
         done += (size_t)n;
-        t->const_data = (const char *)t->const_data + n;
-        t->size -= (size_t)n;
     } while (done < size);
     return (ssize_t)done;
 }
 
-ssize_t co_write_here(int fd, const void *data, size_t size, const char *where)
+/* What is rare: a foreign fd, an interruption, no room; `done` bytes are written. */
+static __attribute__((noinline)) ssize_t write_slowly(int fd, const void *data, size_t size,
+                                                      size_t done, const char *where)
 {
     struct transfer t = {.fd = fd, .const_data = data, .size = size};
-    int rc = co__check(co__current);
-    return rc < 0 ? rc : co__spent(co__current, write_all(&t, try_write, "co_write", where));
+    int rc = done ? 0 : co__check(co__current);
+    return rc < 0 ? rc : co__spent(co__current, write_on(t, done, try_write, "co_write", where));
+}
+
+/* An own socket usually takes it all at once. */
+ssize_t co_write_here(int fd, const void *data, size_t size, const char *where)
+{
+    co_task_t *task = co__current;
+    struct loop__fd *own = task && !task->interrupt ? io__own(task, fd) : NULL;
+    if (!own || !(own->ready & CO_WRITE) || own->kind == FD_FILE)
+        return write_slowly(fd, data, size, 0, where);
+    ssize_t n = note_outcome(own, CO_WRITE, send_now(fd, data, size, 0), size);
+    if (n == -EAGAIN || (n >= 0 && (size_t)n < size))
+        return write_slowly(fd, data, size, n > 0 ? (size_t)n : 0, where);
+    return co__spent(task, n);
 }
 
 ssize_t co_send_here(int fd, const void *data, size_t size, int flags, const char *where)
 {
     struct transfer t = {.fd = fd, .const_data = data, .size = size, .flags = flags};
     int rc = co__check(co__current);
-    return rc < 0 ? rc : co__spent(co__current, write_all(&t, try_send, "co_send", where));
+    return rc < 0 ? rc : co__spent(co__current, write_on(t, 0, try_send, "co_send", where));
 }
 
-static ssize_t try_sendto(struct transfer *t, bool own)
+static ssize_t try_sendto(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
     return result_of(sendto(t->fd, t->const_data, t->size, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT,
@@ -272,10 +302,10 @@ ssize_t co_sendto_here(int fd, const void *data, size_t size, int flags,
     t.address = (struct sockaddr *)address;
     t.length = &length;
     int rc = co__check(co__current);
-    return rc < 0 ? rc : co__spent(co__current, write_all(&t, try_sendto, "co_sendto", where));
+    return rc < 0 ? rc : co__spent(co__current, write_on(t, 0, try_sendto, "co_sendto", where));
 }
 
-static ssize_t try_sendmsg(struct transfer *t, bool own)
+static ssize_t try_sendmsg(struct transfer *t, const struct loop__fd *own)
 {
     (void)own;
     return result_of(sendmsg(t->fd, t->message, t->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
@@ -296,7 +326,7 @@ static ssize_t write_rest(int fd, const struct iovec *iov, size_t n, size_t done
         t.size = iov[i].iov_len - skip;
         skip = 0;
         size_t size = t.size;
-        ssize_t more = write_all(&t, attempt, call, where);
+        ssize_t more = write_on(t, 0, attempt, call, where);
         if (more < 0)
             return done ? (ssize_t)done : more;
         done += (size_t)more;
@@ -312,14 +342,14 @@ ssize_t co_sendmsg_here(int fd, const struct msghdr *message, int flags, const c
     int rc = co__check(co__current);
     if (rc < 0)
         return rc;
-    ssize_t n = carry_on(&t, CO_WRITE, try_sendmsg, 0, false, "co_sendmsg", where);
+    ssize_t n = carry_on(t, CO_WRITE, try_sendmsg, 0, "co_sendmsg", where);
     if (n >= 0)
         n = write_rest(fd, message->msg_iov, message->msg_iovlen, (size_t)n, flags, try_send,
                        "co_sendmsg", where);
     return co__spent(co__current, n);
 }
 
-static ssize_t try_writev(struct transfer *t, bool own)
+static ssize_t try_writev(struct transfer *t, const struct loop__fd *own)
 {
     struct msghdr message = {.msg_iov = t->iov, .msg_iovlen = t->size};
     ssize_t n = result_of(sendmsg(t->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT));
@@ -335,10 +365,11 @@ ssize_t co_writev_here(int fd, const struct iovec *iov, int n, const char *where
     for (; n > 1 && iov->iov_len == 0; n--)
         iov++;
     struct transfer t = {.fd = fd, .iov = (struct iovec *)iov, .size = (size_t)n};
+    t.empty = n == 0 || iov->iov_len == 0;
     int rc = co__check(co__current);
     if (rc < 0)
         return rc;
-    ssize_t done = carry_on(&t, CO_WRITE, try_writev, 0, false, "co_writev", where);
+    ssize_t done = carry_on(t, CO_WRITE, try_writev, 0, "co_writev", where);
     if (done >= 0)
         done = write_rest(fd, iov, (size_t)n, (size_t)done, 0, try_write, "co_writev", where);
     return co__spent(co__current, done);

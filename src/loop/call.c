@@ -1,15 +1,51 @@
 /* call.c: scheduled calls.
  *
- * A handle is in one of three states: idle; in the ready queue (ready.link is linked); timed (its
- * timer is set). Scheduling moves it from any state; the timer's expiry moves it to the ready
- * queue; running and cancelling make it idle. Handles of calls that the user keeps no handle for
- * are records of the loop, reused. */
+ * A handle is in one of three states: timed (`loop` is set, and its timer); else in the ready queue
+ * (ready.link is linked), or idle. Scheduling moves it from any state; the timer's expiry moves it
+ * to the ready queue; running and cancelling make it idle. As it is never in both the heap and the
+ * queue, they have their parts of it in the same place.
+ *
+ * A call that the user keeps no handle for has a record of the loop's: a handle that is reused, and
+ * that expires and runs by functions of its own. */
 #include "base/alloc.h"
 #include "loop/core.h"
 
 #include <errno.h>
 
 enum { RECORDS_KEPT = 256 };
+
+static inline bool is_scheduled(const loop_handle_t *handle)
+{
+    return handle->loop || list_linked(&handle->ready.link);
+}
+
+static inline void make_idle(loop_handle_t *handle)
+{
+    handle->loop = NULL;
+    handle->ready.link.next = NULL;
+}
+
+static inline void make_ready(loop_handle_t *handle, loop_t *loop,
+                              void (*run)(struct loop__ready *))
+{
+    handle->loop = NULL;
+    handle->ready.run = run;
+    loop__ready_push(loop, &handle->ready);
+}
+
+static void handle_run(struct loop__ready *item)
+{
+    loop_handle_t *handle = container_of(item, loop_handle_t, ready);
+    handle->fn(handle->arg);
+}
+
+static void handle_expire(struct loop__timer *timer)
+{
+    loop_handle_t *handle = container_of(timer, loop_handle_t, timer);
+    make_ready(handle, handle->loop, handle_run);
+}
+
+/* --- Records ---------------------------------------------------------------------------------- */
 
 /* An idle record, or NULL. */
 static inline loop_handle_t *record_reuse(loop_t *loop)
@@ -25,60 +61,55 @@ static inline loop_handle_t *record_reuse(loop_t *loop)
 
 static loop_handle_t *record_new(loop_t *loop)
 {
-    loop_handle_t *handle = record_reuse(loop);
-    if (handle || !(handle = coloop__zalloc(sizeof *handle)))
-        return handle;
-    handle->flags = LOOP_RECORD;
-    return handle;
+    loop_handle_t *record = record_reuse(loop);
+    return record ? record : coloop__zalloc(sizeof *record);
 }
 
-static inline void record_free(loop_t *loop, loop_handle_t *handle)
+static inline void record_free(loop_t *loop, loop_handle_t *record)
 {
     if (loop->record_count >= RECORDS_KEPT) {
-        coloop__free(handle);
+        coloop__free(record);
         return;
     }
     loop->record_count++;
-    handle->ready.link.next = loop->records;
-    loop->records = &handle->ready.link;
+    record->ready.link.next = loop->records;
+    loop->records = &record->ready.link;
 }
 
-static void handle_run(struct loop__ready *item)
+static void record_run(struct loop__ready *item)
 {
-    loop_handle_t *handle = container_of(item, loop_handle_t, ready);
-    loop_fn *fn = handle->fn;
-    void *arg = handle->arg;
-    if (handle->flags & LOOP_RECORD)
-        record_free(handle->loop, handle);
+    loop_handle_t *record = container_of(item, loop_handle_t, ready);
+    loop_fn *fn = record->fn;
+    void *arg = record->arg;
+    record_free(loop__thread.running, record);
     fn(arg);
 }
 
-static void handle_expire(struct loop__timer *timer)
+static void record_expire(struct loop__timer *timer)
 {
-    loop_handle_t *handle = container_of(timer, loop_handle_t, timer);
-    loop__ready_push(handle->loop, &handle->ready);
+    loop_handle_t *record = container_of(timer, loop_handle_t, timer);
+    make_ready(record, record->loop, record_run);
 }
 
-static void handle_init(loop_handle_t *handle, loop_t *loop, loop_fn *fn, void *arg)
+/* --- Scheduling ------------------------------------------------------------------------------- */
+
+static inline void call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle,
+                             void (*run)(struct loop__ready *))
 {
-    handle->ready.run = handle_run;
-    handle->loop = loop;
     handle->fn = fn;
     handle->arg = arg;
-}
-
-static inline bool is_scheduled(const loop_handle_t *handle)
-{
-    return list_linked(&handle->ready.link) || loop__timer_is_set(&handle->timer);
+    make_ready(handle, loop, run);
 }
 
 static __attribute__((noinline)) int call_soon_slowly(loop_t *loop, loop_fn *fn, void *arg,
                                                       loop_handle_t *handle)
 {
-    if (!handle && !(handle = record_new(loop)))
+    loop_handle_t *target = handle ? handle : record_new(loop);
+    if (!target)
         return -ENOMEM;
-    loop_cancel(handle);
-    return loop_call_soon(loop, fn, arg, handle);
+    loop_cancel(target);
+    call_soon(loop, fn, arg, target, handle ? handle_run : record_run);
+    return 0;
 }
 
 /* What is rare comes last, so that the usual call needs no stack frame. */
@@ -86,13 +117,26 @@ int loop_call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle)
 {
     if (!fn)
         return -EINVAL;
-    if (!handle)
-        handle = record_reuse(loop);
-    if (!handle || is_scheduled(handle))
+    if (handle && !is_scheduled(handle)) {
+        call_soon(loop, fn, arg, handle, handle_run);
+        return 0;
+    }
+    loop_handle_t *record = handle ? NULL : record_reuse(loop);
+    if (!record)
         return call_soon_slowly(loop, fn, arg, handle);
-    handle_init(handle, loop, fn, arg);
-    loop__ready_push(loop, &handle->ready);
+    call_soon(loop, fn, arg, record, record_run);
     return 0;
+}
+
+/* There is room for the timer. */
+static inline void call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg,
+                           loop_handle_t *handle, void (*expire)(struct loop__timer *))
+{
+    handle->fn = fn;
+    handle->arg = arg;
+    handle->loop = loop;
+    handle->timer.expire = expire;
+    heap_insert(&loop->timers, &handle->timer.node, when_ns);
 }
 
 /* Room for the timer is made before the old call is given up, so that without memory nothing has
@@ -103,25 +147,26 @@ static __attribute__((noinline)) int call_at_slowly(loop_t *loop, int64_t when_n
     loop_handle_t *target = handle ? handle : record_new(loop);
     if (!target)
         return -ENOMEM;
-    bool leaves_room = loop__timer_is_set(&target->timer) && target->loop == loop;
-    if (!leaves_room && coloop__heap_reserve(&loop->timers) < 0) {
+    if (target->loop != loop && coloop__heap_reserve(&loop->timers) < 0) {
         if (!handle)
             record_free(loop, target);
         return -ENOMEM;
     }
     loop_cancel(target);
-    return loop_call_at(loop, when_ns, fn, arg, target);
+    call_at(loop, when_ns, fn, arg, target, handle ? handle_expire : record_expire);
+    if (loop->exported)
+        loop__ready_slow(loop);
+    return 0;
 }
 
 int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_handle_t *handle)
 {
     if (!fn)
         return -EINVAL;
-    if (!handle || is_scheduled(handle))
+    if (!handle || is_scheduled(handle) || !heap_has_room(&loop->timers) || loop->exported)
         return call_at_slowly(loop, when_ns, fn, arg, handle);
-    handle_init(handle, loop, fn, arg);
-    handle->timer.expire = handle_expire;
-    return loop__timer_set(loop, &handle->timer, when_ns);
+    call_at(loop, when_ns, fn, arg, handle, handle_expire);
+    return 0;
 }
 
 int loop_call_later(loop_t *loop, int64_t ms, loop_fn *fn, void *arg, loop_handle_t *handle)
@@ -132,42 +177,44 @@ int loop_call_later(loop_t *loop, int64_t ms, loop_fn *fn, void *arg, loop_handl
 
 bool loop_cancel(loop_handle_t *handle)
 {
-    if (list_linked(&handle->ready.link)) {
-        list_remove(&handle->ready.link);
+    loop_t *loop = handle->loop;
+    if (loop) {
+        size_t at = handle->timer.node.position;
+        make_idle(handle);
+        heap_remove_at(&loop->timers, at);
         return true;
     }
-    bool timed = loop__timer_is_set(&handle->timer);
-    if (timed)
-        loop__timer_cancel(handle->loop, &handle->timer);
-    return timed;
+    if (!list_linked(&handle->ready.link))
+        return false;
+    list_remove(&handle->ready.link);
+    return true;
 }
 
 /* --- At close --------------------------------------------------------------------------------- */
-
-static void drop(loop_handle_t *handle)
-{
-    if (handle->flags & LOOP_RECORD)
-        coloop__free(handle);
-}
 
 static void drop_from(struct list *queue)
 {
     for (struct coloop__link *link = queue->head.next, *next; link != &queue->head; link = next) {
         struct loop__ready *item = container_of(link, struct loop__ready, link);
         next = link->next;
-        if (item->run != handle_run)
+        if (item->run != handle_run && item->run != record_run)
             continue;
         list_remove(link);
-        drop(container_of(item, loop_handle_t, ready));
+        if (item->run == record_run)
+            coloop__free(container_of(item, loop_handle_t, ready));
     }
 }
 
 static bool keep_timer(struct coloop__heap_node *node)
 {
     struct loop__timer *timer = container_of(node, struct loop__timer, node);
-    if (timer->expire != handle_expire)
+    loop_handle_t *handle = container_of(timer, loop_handle_t, timer);
+    if (timer->expire == record_expire)
+        coloop__free(handle);
+    else if (timer->expire == handle_expire)
+        make_idle(handle);
+    else
         return true;
-    drop(container_of(timer, loop_handle_t, timer));
     return false;
 }
 

@@ -2,6 +2,7 @@
 #ifndef LOOP_CORE_H
 #define LOOP_CORE_H
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/heap.h"
 #include "base/list.h"
@@ -12,7 +13,8 @@
 #include <stdatomic.h>
 
 enum {
-    EVENTS_MAX = 256, /* events taken from the selector at a time */
+    EVENTS_MAX = 256,      /* events taken from the selector at a time */
+    EXPIRED_AT_ONCE = 256, /* timers */
 };
 
 /* A layer above that keeps work in the loop. The loop knows it only by these calls. */
@@ -35,6 +37,7 @@ struct loop {
     int64_t now;
     uint64_t runs;       /* items that have run */
     uint64_t turn_began; /* that many at the last turn */
+    uint64_t ran_before; /* items in the turn before */
     uint64_t look_at;    /* that many make a turn due, or a glance at the coarse clock */
     unsigned turn_limit; /* that many since the last turn make the next one due */
     int64_t coarse_turn; /* the coarse clock at the last turn */
@@ -50,7 +53,7 @@ struct loop {
     const struct selector_ops *ops;
     struct selector *selector;
     struct loop__fd **fd_chunks; /* fd_chunks[fd / FD_CHUNK][fd % FD_CHUNK], or NULL */
-    int fd_chunk_count;
+    unsigned fd_chunk_count;
     size_t fd_waits;   /* waits parked on fds */
     size_t watchers;   /* readers and writers */
     int64_t check_at;  /* when fds closed behind our back are looked for again */
@@ -127,27 +130,30 @@ int loop__run_while(loop_t *loop, const bool *done);
 /* Sets a timer that is not set. expire(timer) is called from a pass once the clock has reached
  * `when`; the timer is not set any more then. 0 or -ENOMEM. */
 int loop__timer_set(loop_t *loop, struct loop__timer *timer, int64_t when);
-void loop__timer_cancel(loop_t *loop, struct loop__timer *timer); /* also if it is not set */
 static inline bool loop__timer_is_set(const struct loop__timer *timer)
 {
     return timer->node.position != 0;
+}
+static inline void loop__timer_cancel(loop_t *loop, struct loop__timer *timer)
+{
+    if (loop__timer_is_set(timer))
+        heap_remove(&loop->timers, &timer->node);
 }
 /* The clock read now, for deadlines: counting from the pass's beginning would make them early. */
 static inline int64_t loop__clock(const loop_t *loop)
 {
     return clock_now(&loop->clock);
 }
-void loop__expire_timers(loop_t *loop);
 /* The next deadline; TIME_NEVER if there is none. */
 static inline int64_t loop__next_deadline(const loop_t *loop)
 {
-    return loop->timers.count ? loop->timers.entries[0].key : TIME_NEVER;
+    return loop->timers.count ? loop->timers.entries[1].key : TIME_NEVER;
 }
-
-/* Bits of loop_handle_t.flags. */
-enum {
-    LOOP_RECORD = 1, /* the loop's own record of a call without a handle */
-};
+static inline bool loop__timers_due(const loop_t *loop)
+{
+    return loop->timers.count && loop->timers.entries[1].key <= loop->now;
+}
+void loop__expire_timers(loop_t *loop);
 
 /* A record whose call waits for something that the loop does not know of; in loop->pending until it
  * has run. If it has not when the loop is closed, drop(pending) frees it. */
@@ -171,49 +177,57 @@ struct loop__watcher { /* a callback for one direction; alive while fn is set */
     void *arg;
 };
 
+enum loop__fd_kind {
+    FD_FILE, /* or unknown */
+    FD_SOCKET,
+    FD_TCP, /* a short read means that there is no more, a short write that there is no room */
+};
+
 /* What the loop knows of one fd number. Zeroed: nothing. */
 struct loop__fd {
     bool own; /* the loop's own: edge-triggered where that exists, with ready bits that can be
                  trusted */
     bool registered;     /* the selector knows it */
     bool always;         /* own, but the selector refuses it: always ready */
-    bool tcp;            /* own, and a short read means that there is no more */
+    uint8_t kind;        /* of an own fd: an enum loop__fd_kind */
     unsigned armed;      /* the interest the selector has now; 0 after SELECT_ONCE has fired */
     unsigned ready;      /* own: directions worth a try, and SELECT_HANGUP */
     uint32_t generation; /* of the registration */
     uint32_t forgotten;  /* how often the number became another file, as far as we were told */
-    struct list waits;   /* of struct loop__fd_wait; made at first use */
+    struct list waits;   /* of struct loop__fd_wait; made at first use, and of own fds at once */
     struct loop__watcher *watchers[2]; /* reader, writer; allocated with the first */
-};
+} __attribute__((aligned(CACHE_LINE)));
 
 /* One waiter, in the waiter's memory. wake(wait, ready) is called once, when some of `events` are
  * ready or with -EBADF; the wait is over then. */
 struct loop__fd_wait {
     struct coloop__link link;
-    int fd;
     unsigned events;
     void (*wake)(struct loop__fd_wait *, int ready);
 };
 
+/* The entry of no fd. Nothing is ever written to it. */
+extern struct loop__fd loop__fd_none;
 /* The entry of fd, made if need be: 0, -EBADF, -ENOMEM. */
 int loop__fd_get(loop_t *loop, int fd, struct loop__fd **entry);
 /* The entry if there is one. */
 static inline struct loop__fd *loop__fd_find(const loop_t *loop, int fd)
 {
-    int chunk = fd >> 8;
-    if (fd < 0 || chunk >= loop->fd_chunk_count || !loop->fd_chunks[chunk])
+    unsigned number = (unsigned)fd, chunk = number / FD_CHUNK; /* below 0 is above every chunk */
+    if (chunk >= loop->fd_chunk_count || !loop->fd_chunks[chunk])
         return NULL;
-    return &loop->fd_chunks[chunk][fd & (FD_CHUNK - 1)];
+    return &loop->fd_chunks[chunk][number % FD_CHUNK];
 }
 
-/* Begins to wait. 0; -EPERM: the fd is always ready; -EBADF, -ENOMEM, -ENOSPC. `own` is the entry
- * of an own fd, or NULL. */
-int loop__fd_wait_slowly(loop_t *loop, struct loop__fd_wait *wait);
-static inline int loop__fd_wait(loop_t *loop, struct loop__fd *own, struct loop__fd_wait *wait)
+/* Begins to wait for the fd of an entry. 0; -EPERM: it is always ready; -EBADF, -ENOMEM, -ENOSPC.
+ */
+int loop__fd_wait_slowly(loop_t *loop, struct loop__fd *entry, int fd, struct loop__fd_wait *wait);
+static inline int loop__fd_wait(loop_t *loop, struct loop__fd *entry, int fd,
+                                struct loop__fd_wait *wait)
 {
-    if (!own || !(own->armed & SELECT_EDGE))
-        return loop__fd_wait_slowly(loop, wait);
-    list_push_back(list_of(&own->waits.head), &wait->link); /* registered for good */
+    if (!(entry->armed & SELECT_EDGE))
+        return loop__fd_wait_slowly(loop, entry, fd, wait);
+    list_push_back(&entry->waits, &wait->link); /* its own, registered for good */
     loop->fd_waits++;
     return 0;
 }
@@ -221,9 +235,9 @@ void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait);
 
 /* Makes a non-blocking fd the loop's own. Whoever waited for the number waited for another file:
  * -EBADF. */
-int loop__fd_own(loop_t *loop, int fd, bool tcp);
+int loop__fd_own(loop_t *loop, int fd, enum loop__fd_kind kind);
 /* The same for an fd that may be in use already: who waits for it, or watches it, goes on. */
-int loop__fd_adopt(loop_t *loop, int fd, bool tcp);
+int loop__fd_adopt(loop_t *loop, int fd, enum loop__fd_kind kind);
 /* The fd is about to be closed: forgets it, and wakes its waiters with -EBADF. */
 void loop__fd_forget(loop_t *loop, int fd);
 /* Makes the selector's interest fit what is wanted of the fd. */

@@ -24,15 +24,17 @@
 
 enum { BOTH = SELECT_READ | SELECT_WRITE };
 
-static int grow_table(loop_t *loop, int chunk)
+struct loop__fd loop__fd_none;
+
+static int grow_table(loop_t *loop, unsigned chunk)
 {
-    int count = loop->fd_chunk_count ? loop->fd_chunk_count : 4;
+    unsigned count = loop->fd_chunk_count ? loop->fd_chunk_count : 4;
     while (count <= chunk)
         count *= 2;
-    struct loop__fd **chunks = coloop__realloc(loop->fd_chunks, (size_t)count * sizeof *chunks);
+    struct loop__fd **chunks = coloop__realloc(loop->fd_chunks, count * sizeof *chunks);
     if (!chunks)
         return -ENOMEM;
-    for (int i = loop->fd_chunk_count; i < count; i++)
+    for (unsigned i = loop->fd_chunk_count; i < count; i++)
         chunks[i] = NULL;
     loop->fd_chunks = chunks;
     loop->fd_chunk_count = count;
@@ -42,12 +44,12 @@ static int grow_table(loop_t *loop, int chunk)
 /* The table only grows for fds that exist, and not for any number. */
 static int make_chunk(loop_t *loop, int fd)
 {
-    int chunk = fd / FD_CHUNK;
+    unsigned chunk = (unsigned)fd / FD_CHUNK;
     if (fcntl(fd, F_GETFD) < 0)
         return -EBADF;
     if (chunk >= loop->fd_chunk_count && grow_table(loop, chunk) < 0)
         return -ENOMEM;
-    loop->fd_chunks[chunk] = coloop__zalloc(FD_CHUNK * sizeof **loop->fd_chunks);
+    loop->fd_chunks[chunk] = coloop__zalloc_aligned(FD_CHUNK * sizeof **loop->fd_chunks);
     return loop->fd_chunks[chunk] ? 0 : -ENOMEM;
 }
 
@@ -93,15 +95,14 @@ static __attribute__((noinline)) void wake_several(loop_t *loop, struct list *wa
 
 /* Ends every wait for some of `events`, telling each which of its events are ready, or the error.
  */
-static void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
+static inline void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
 {
-    struct list *waits = waits_of(entry);
-    struct coloop__link *first = waits->head.next;
+    struct coloop__link *first = entry->waits.head.next;
     struct loop__fd_wait *wait = container_of(first, struct loop__fd_wait, link);
-    if (first == &waits->head)
+    if (!first || first == &entry->waits.head)
         return;
-    if (first->next != &waits->head) {
-        wake_several(loop, waits, events, error);
+    if (first->next != &entry->waits.head) {
+        wake_several(loop, &entry->waits, events, error);
     } else if (wait->events & events) {
         list_remove(first);
         end_wait(loop, wait, error ? error : (int)(wait->events & events));
@@ -182,20 +183,16 @@ static void notice_reuse(loop_t *loop, int fd, struct loop__fd *entry)
     wake_waits(loop, entry, BOTH, -EBADF);
 }
 
-int loop__fd_wait_slowly(loop_t *loop, struct loop__fd_wait *wait)
+int loop__fd_wait_slowly(loop_t *loop, struct loop__fd *entry, int fd, struct loop__fd_wait *wait)
 {
-    struct loop__fd *entry;
-    int rc = loop__fd_get(loop, wait->fd, &entry);
-    if (rc < 0)
-        return rc;
     if (entry->always)
         return -EPERM;
     if (!entry->own && list_empty(waits_of(entry)))
         entry->armed = 0; /* for whoever waited last; the number may be another file by now */
     else if (!entry->own)
-        notice_reuse(loop, wait->fd, entry);
+        notice_reuse(loop, fd, entry);
     list_push_back(waits_of(entry), &wait->link);
-    rc = loop__fd_update(loop, wait->fd, entry);
+    int rc = loop__fd_update(loop, fd, entry);
     if (rc < 0)
         list_remove(&wait->link);
     else
@@ -211,33 +208,34 @@ void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait)
     loop->fd_waits--;
 }
 
-static void make_own(struct loop__fd *entry, bool tcp)
+static void make_own(struct loop__fd *entry, enum loop__fd_kind kind)
 {
     entry->own = true;
-    entry->tcp = tcp;
+    entry->kind = kind;
     entry->ready = BOTH;
+    waits_of(entry); /* is made, so that the fd can be waited for as soon as it is armed */
 }
 
-int loop__fd_own(loop_t *loop, int fd, bool tcp)
+int loop__fd_own(loop_t *loop, int fd, enum loop__fd_kind kind)
 {
     struct loop__fd *entry;
     int rc = loop__fd_get(loop, fd, &entry);
     if (rc < 0)
         return rc;
     loop__fd_forget(loop, fd);
-    make_own(entry, tcp);
+    make_own(entry, kind);
     return 0;
 }
 
-int loop__fd_adopt(loop_t *loop, int fd, bool tcp)
+int loop__fd_adopt(loop_t *loop, int fd, enum loop__fd_kind kind)
 {
     struct loop__fd *entry;
     int rc = loop__fd_get(loop, fd, &entry);
     if (rc < 0)
         return rc;
     if (!entry->registered || (loop->ops->check && loop->ops->check(loop->selector, fd, BOTH) < 0))
-        return loop__fd_own(loop, fd, tcp);
-    make_own(entry, tcp);
+        return loop__fd_own(loop, fd, kind);
+    make_own(entry, kind);
     return loop__fd_update(loop, fd, entry);
 }
 
@@ -264,7 +262,7 @@ void loop__fd_forget(loop_t *loop, int fd)
     if (loop->ops->forget)
         loop->ops->forget(loop->selector, fd);
     entry->forgotten++;
-    entry->own = entry->always = entry->registered = entry->tcp = false;
+    entry->own = entry->always = entry->registered = false;
     entry->armed = entry->ready = 0;
     drop_watchers(loop, entry);
     wake_waits(loop, entry, BOTH, -EBADF);
@@ -309,13 +307,25 @@ static void dispatch_one(loop_t *loop, struct loop__fd *entry, const struct sele
     }
     if (entry->watchers[0] || entry->watchers[1])
         push_watchers(loop, entry, ready);
-    if (entry->waits.head.next)
-        wake_waits(loop, entry, ready & BOTH, 0);
+    wake_waits(loop, entry, ready & BOTH, 0);
     if (!(entry->armed & SELECT_EDGE)) {
         int rc = loop__fd_update(loop, event->fd, entry);
         if (rc < 0)
             lose(loop, event->fd, entry, rc);
     }
+}
+
+/* All but the usual. True if the event is a ghost's. */
+static __attribute__((noinline)) bool dispatch_slowly(loop_t *loop, struct loop__fd *entry,
+                                                      const struct selector_event *event)
+{
+    if (event->fd == loop->wake_read)
+        loop__wake_drain(loop);
+    else if (entry && entry->registered && entry->generation == event->generation)
+        dispatch_one(loop, entry, event);
+    else
+        return event->generation != 0; /* 0 is the selector's own */
+    return false;
 }
 
 /* The selector reports a file that was closed here and lives on elsewhere. It can only be got rid
@@ -326,7 +336,7 @@ static void exorcise(loop_t *loop)
         return; /* out of fds: until the next ghost */
     if (loop->wake_read >= 0)
         loop->ops->add(loop->selector, loop->wake_read, SELECT_READ, 0);
-    for (int fd = 0; fd < loop->fd_chunk_count * FD_CHUNK; fd++) {
+    for (int fd = 0; fd < (int)loop->fd_chunk_count * FD_CHUNK; fd++) {
         struct loop__fd *entry = loop__fd_find(loop, fd);
         if (!entry || !entry->registered)
             continue;
@@ -342,16 +352,16 @@ static void exorcise(loop_t *loop)
 void loop__fd_dispatch(loop_t *loop, const struct selector_event *events, int n)
 {
     bool ghosts = false;
-    for (int i = 0; i < n; i++) {
-        if (events[i].fd == loop->wake_read) {
-            loop__wake_drain(loop);
-            continue;
+    for (const struct selector_event *event = events; event < events + n; event++) {
+        struct loop__fd *entry = loop__fd_find(loop, event->fd);
+        if (__builtin_expect(entry && entry->generation == event->generation &&
+                                 entry->armed & SELECT_EDGE && !(event->ready & SELECT_INVALID),
+                             1)) {
+            entry->ready |= event->ready; /* an own fd, armed for good: nobody watches it */
+            wake_waits(loop, entry, event->ready, 0);
+        } else {
+            ghosts |= dispatch_slowly(loop, entry, event);
         }
-        struct loop__fd *entry = loop__fd_find(loop, events[i].fd);
-        if (entry && entry->registered && entry->generation == events[i].generation)
-            dispatch_one(loop, entry, &events[i]);
-        else if (events[i].generation) /* generation 0 is the selector's own */
-            ghosts = true;
     }
     if (ghosts)
         exorcise(loop);
@@ -379,9 +389,9 @@ void loop__fd_check(loop_t *loop)
     if (!loop->ops->check || !(loop->fd_waits + loop->watchers))
         return;
     int64_t start = clock_real_now();
-    for (int chunk = 0; chunk < loop->fd_chunk_count; chunk++)
+    for (unsigned chunk = 0; chunk < loop->fd_chunk_count; chunk++)
         for (int i = 0; loop->fd_chunks[chunk] && i < FD_CHUNK; i++)
-            check_entry(loop, chunk * FD_CHUNK + i, &loop->fd_chunks[chunk][i]);
+            check_entry(loop, (int)chunk * FD_CHUNK + i, &loop->fd_chunks[chunk][i]);
     int64_t end = clock_real_now(), pause = (end - start) * SHARE;
     pause = pause < interval_min ? interval_min : pause > interval_max ? interval_max : pause;
     loop->check_at = end + pause;
@@ -389,7 +399,7 @@ void loop__fd_check(loop_t *loop)
 
 void loop__watchers_drop(loop_t *loop)
 {
-    for (int fd = 0; fd < loop->fd_chunk_count * FD_CHUNK; fd++) {
+    for (int fd = 0; fd < (int)loop->fd_chunk_count * FD_CHUNK; fd++) {
         struct loop__fd *entry = loop__fd_find(loop, fd);
         if (!entry || !watched(entry))
             continue;
@@ -401,10 +411,10 @@ void loop__watchers_drop(loop_t *loop)
 /* The selector is left alone: in a forked child it is the parent's. */
 void loop__fd_free(loop_t *loop)
 {
-    for (int chunk = 0; chunk < loop->fd_chunk_count; chunk++) {
+    for (unsigned chunk = 0; chunk < loop->fd_chunk_count; chunk++) {
         for (int i = 0; loop->fd_chunks[chunk] && i < FD_CHUNK; i++)
             drop_watchers(loop, &loop->fd_chunks[chunk][i]);
-        coloop__free(loop->fd_chunks[chunk]);
+        coloop__free_aligned(loop->fd_chunks[chunk]);
     }
     coloop__free(loop->fd_chunks);
 }

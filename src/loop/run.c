@@ -51,6 +51,7 @@ static void adapt_turn_limit(loop_t *loop, int64_t last_turn)
         loop->turn_limit = TURN_ITEMS_VIRTUAL;
     else
         loop->coarse_turn = clock_coarse();
+    loop->ran_before = loop->runs - loop->turn_began;
     loop->turn_began = loop->runs;
     plan_look(loop);
 }
@@ -145,7 +146,8 @@ static void turn(loop_t *loop, int64_t timeout)
         loop__posts_run(loop);
     if (loop->signals)
         loop__signals_dispatch(loop);
-    loop__expire_timers(loop);
+    if (loop__timers_due(loop))
+        loop__expire_timers(loop);
 }
 
 /* --- A pass ----------------------------------------------------------------------------------- */
@@ -197,7 +199,8 @@ static int begin(loop_t *loop)
     loop__thread.running = loop;
     loop->now = loop__clock(loop);
     loop->look_at = loop->runs; /* the first turn comes at once */
-    loop->turn_began = loop->runs - 1;
+    if (loop->turn_began == loop->runs)
+        loop->turn_began--;
     loop->turn_limit = 1;
     loop->passes_chain = false;
     return 0;

@@ -2,26 +2,27 @@
  */
 #include "loop/core.h"
 
+#include <errno.h>
+
 int loop__timer_set(loop_t *loop, struct loop__timer *timer, int64_t when)
 {
-    int rc = coloop__heap_insert(&loop->timers, &timer->node, when);
-    if (rc == 0 && loop->exported)
+    if (!heap_has_room(&loop->timers) && coloop__heap_reserve(&loop->timers) < 0)
+        return -ENOMEM;
+    heap_insert(&loop->timers, &timer->node, when);
+    if (loop->exported)
         loop__ready_slow(loop);
-    return rc;
+    return 0;
 }
 
-void loop__timer_cancel(loop_t *loop, struct loop__timer *timer)
-{
-    if (loop__timer_is_set(timer))
-        coloop__heap_remove(&loop->timers, &timer->node);
-}
-
+/* A million at once would be out of the cache again when they run, and would keep events waiting:
+ * there are turns between them. Where other work makes turns rare, as many expire as that ran. */
 void loop__expire_timers(loop_t *loop)
 {
-    while (loop->timers.count && loop__next_deadline(loop) <= loop->now) {
+    uint64_t most = loop->ran_before > EXPIRED_AT_ONCE ? loop->ran_before : EXPIRED_AT_ONCE;
+    for (; most > 0 && loop__timers_due(loop); most--) {
         struct coloop__heap_node *node = heap_first(&loop->timers);
-        coloop__heap_remove(&loop->timers, node);
         struct loop__timer *timer = container_of(node, struct loop__timer, node);
+        heap_remove(&loop->timers, node);
         timer->expire(timer);
     }
 }

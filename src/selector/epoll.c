@@ -76,10 +76,10 @@ static uint32_t mask_of(unsigned interest)
 static unsigned ready_of(uint32_t mask)
 {
     unsigned ready = 0;
-    if (mask == EPOLLIN)
-        return SELECT_READ;
     if (mask == (EPOLLIN | EPOLLOUT))
         return SELECT_READ | SELECT_WRITE;
+    if (mask == EPOLLIN)
+        return SELECT_READ;
     if (mask & (EPOLLIN | EPOLLRDHUP | EPOLLPRI))
         ready |= SELECT_READ;
     if (mask & EPOLLOUT)

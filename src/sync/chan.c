@@ -61,7 +61,7 @@ static inline int try_send(co_chan_t *chan, const void *item)
     if (!list_empty(&chan->receivers)) {
         struct chan_waiter *receiver = take_first(&chan->receivers);
         copy_item(chan, receiver->item, item);
-        task_wake(&receiver->wait, 0);
+        task_wake(&receiver->wait, 0, false);
         return 0;
     }
     return chan->buffer.count < chan->capacity ? sync__buffer_push(&chan->buffer, item) : -EAGAIN;
@@ -75,7 +75,7 @@ static int recv_buffered(co_chan_t *chan, void *item)
         return 0;
     struct chan_waiter *sender = take_first(&chan->senders);
     sync__buffer_push(&chan->buffer, sender->item);
-    task_wake(&sender->wait, 0);
+    task_wake(&sender->wait, 0, false);
     return 0;
 }
 
@@ -87,7 +87,7 @@ static inline int try_recv(co_chan_t *chan, void *item)
         return chan->closed ? -EPIPE : -EAGAIN;
     struct chan_waiter *sender = take_first(&chan->senders);
     copy_item(chan, item, sender->item);
-    task_wake(&sender->wait, 0);
+    task_wake(&sender->wait, 0, false);
     return 0;
 }
 
@@ -156,7 +156,7 @@ int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
 static void wake_all(struct list *line)
 {
     while (!list_empty(line))
-        task_wake(&take_first(line)->wait, -EPIPE);
+        task_wake(&take_first(line)->wait, -EPIPE, false);
 }
 
 /* Receivers are only parked when nothing is left for them. */

@@ -20,7 +20,7 @@ int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter 
 void sync__wake(struct sync_waiter *waiter, int value)
 {
     list_remove(&waiter->link);
-    task_wake(&waiter->wait, value);
+    task_wake(&waiter->wait, value, false);
 }
 
 void sync__wake_all(struct co__waiters *waiters, int value)

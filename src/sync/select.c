@@ -106,13 +106,15 @@ static void fd_undo(struct co__wait *wait)
  * parked yet. */
 static int wait_for_fd(co_task_t *self, const co_case_t *c, struct select_wait *w)
 {
-    struct loop__fd *entry = loop__fd_find(self->loop, (int)c->number);
-    if (entry && entry->own)
+    struct loop__fd *entry;
+    int fd = (int)c->number, rc = loop__fd_get(self->loop, fd, &entry);
+    if (rc < 0)
+        return rc;
+    if (entry->own)
         entry->ready &= ~(unsigned)c->events;
-    w->fd.fd = (struct loop__fd_wait){
-        .fd = (int)c->number, .events = (unsigned)c->events, .wake = fd_wake};
+    w->fd.fd = (struct loop__fd_wait){.events = (unsigned)c->events, .wake = fd_wake};
     w->wait.undo = fd_undo;
-    return loop__fd_wait(self->loop, entry && entry->own ? entry : NULL, &w->fd.fd);
+    return loop__fd_wait(self->loop, entry, fd, &w->fd.fd);
 }
 
 static void task_done(struct co__observer *observer, co_task_t *task)

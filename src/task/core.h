@@ -38,7 +38,7 @@ struct co__wait {
 /* What a parked task waits for, for people. */
 enum co__subject {
     CO__NOTHING,
-    CO__FD,
+    CO__FD, /* that of task->io */
     CO__TASK,
     CO__TASKS,
     CO__TIME,
@@ -50,12 +50,19 @@ struct co__reason {
     const char *call;  /* "co_read" */
     const char *where; /* "file.c:12" */
     enum co__subject subject;
-    unsigned events; /* CO__FD */
     union {
-        int fd;             /* CO__FD */
         int64_t number;     /* CO__TIME: when; CO__TASKS, CO__CASES: how many */
         const void *object; /* CO__TASK, CO__OBJECT; CO__OWNED: where the owning task is noted */
     };
+};
+
+/* The fd that a task used last, mostly the one it uses next, and its wait for it. */
+struct co__io {
+    int fd;                 /* -1: none so far */
+    uint32_t forgotten;     /* of the entry, when the wait began */
+    struct loop__fd *entry; /* stays where it is as long as the loop lives */
+    struct co__wait wait;
+    struct loop__fd_wait fd_wait;
 };
 
 /* Told once, when a task is done; lives in the memory of who wants to know. */
@@ -90,8 +97,9 @@ struct co_task {
     struct co__wait *winner; /* the wait that was woken; NULL if it was interrupted */
     int64_t since;
     struct co__reason reason;
+    struct co__io io;
 
-    co_scope_t root;
+    co_scope_t root; /* what a switch looks at ends with its first field: four cache lines */
     struct co__frame *frames;
     unsigned order; /* of the last scope that was cancelled or expired */
 

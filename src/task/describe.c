@@ -3,12 +3,13 @@
 
 #include <stdio.h>
 
-static void describe_fd(const struct co__reason *reason, char *text, size_t size)
+static void describe_fd(const co_task_t *task, char *text, size_t size)
 {
-    const char *what = reason->events == SELECT_READ    ? "readable"
-                       : reason->events == SELECT_WRITE ? "writable"
-                                                        : "readable or writable";
-    snprintf(text, size, "%s, for fd %d to be %s", reason->call, reason->fd, what);
+    const struct co__io *io = &task->io;
+    const char *what = io->fd_wait.events == SELECT_READ    ? "readable"
+                       : io->fd_wait.events == SELECT_WRITE ? "writable"
+                                                            : "readable or writable";
+    snprintf(text, size, "%s, for fd %d to be %s", task->reason.call, io->fd, what);
 }
 
 static void describe_time(const co_task_t *task, char *text, size_t size)
@@ -33,7 +34,7 @@ void co__describe(const co_task_t *task, char *text, size_t size)
         other = *(co_task_t *const *)reason->object;
     switch (reason->subject) {
     case CO__FD:
-        describe_fd(reason, text, size);
+        describe_fd(task, text, size);
         break;
     case CO__TASK:
         snprintf(text, size, "%s, for task '%s' (#%llu)", reason->call, other->name,

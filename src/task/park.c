@@ -108,7 +108,7 @@ int co__park_slow(co_task_t *task, struct co__wait *waits)
 
 void co__wake(struct co__wait *wait, int value)
 {
-    task_wake(wait, value);
+    task_wake(wait, value, false);
 }
 
 void co__wake_slow(co_task_t *task, const struct co__wait *wait)

@@ -72,14 +72,16 @@ static inline void task_make_ready(co_task_t *task)
     loop__ready_push(task->loop, &task->ready);
 }
 
-/* What co__wake does, likewise. */
-static inline __attribute__((always_inline)) void task_wake(struct co__wait *wait, int value)
+/* What co__wake does, likewise. `alone`: the wait is known to be all that the task waits for. */
+static inline __attribute__((always_inline)) void task_wake(struct co__wait *wait, int value,
+                                                            bool alone)
 {
     co_task_t *task = wait->task;
     wait->value = value;
     task->winner = wait;
     task->code = 0;
-    if (__builtin_expect(wait != task->waits || wait->next || task->scheduler->back, 0))
+    if (__builtin_expect((!alone && (wait != task->waits || wait->next)) || task->scheduler->back,
+                         0))
         co__wake_slow(task, wait);
     else
         task_make_ready(task);

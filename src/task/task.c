@@ -19,6 +19,8 @@ static __attribute__((noinline)) void make(co_task_t *task, struct scheduler *sc
     task->ready.run = co__run_item;
     task->scheduler = scheduler;
     task->loop = scheduler->loop;
+    task->io.fd = -1;
+    task->io.entry = &loop__fd_none;
     co__scopes_init(task);
     task->ending = task->unwound = false;
     task->ignored = 0;

@@ -7,6 +7,7 @@ Prints what bench.h says. There are fewer operations than in the others, as each
 import asyncio
 import random
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ ITEMS = 20000
 THREADS = 4
 POSTS = 10000
 SPAN_MS = 200
+ROUNDS = 10
 
 contender = work = parameter = None
 
@@ -142,10 +144,22 @@ async def run_ready(n):
     each("", start, CALLS)
 
 
+def churn(loop, timers, delay, expire):
+    start = time.perf_counter_ns()
+    for _ in range(CHURN):
+        which = random.randrange(len(timers))
+        timers[which].cancel()
+        timers[which] = loop.call_later(delay(), expire)
+    each("churn", start, CHURN)
+    start = time.perf_counter_ns()
+    for _ in range(CHURN):
+        loop.call_later(3600, expire).cancel()
+    each("far", start, CHURN)
+
+
 async def run_timers(n):
     loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    expired = 0
+    expired, inserting, expiring = 0, [], []
 
     def expire():
         nonlocal expired
@@ -154,25 +168,23 @@ async def run_timers(n):
             done.set_result(None)
 
     def delay():
-        return random.random() * SPAN_MS / 1000
+        return random.random() * SPAN_MS / ROUNDS / 1000
 
-    start = time.perf_counter_ns()
-    timers = [loop.call_later(delay(), expire) for _ in range(n)]
-    each("insert", start, n)
-    start = time.perf_counter_ns()
-    for _ in range(CHURN):
-        which = random.randrange(n)
-        timers[which].cancel()
-        timers[which] = loop.call_later(delay(), expire)
-    each("churn", start, CHURN)
-    start = time.perf_counter_ns()
-    for _ in range(CHURN):
-        loop.call_later(3600, expire).cancel()
-    each("far", start, CHURN)
-    time.sleep(SPAN_MS / 1000 + 0.02)
-    start = time.perf_counter_ns()
-    await done
-    each("expire", start, n)
+    for left in reversed(range(ROUNDS)):
+        expired, done = 0, loop.create_future()
+        start = time.perf_counter_ns()
+        timers = [loop.call_later(delay(), expire) for _ in range(n)]
+        inserting.append(time.perf_counter_ns() - start)
+        if left == 0:
+            result("insert", "ns", statistics.median(inserting) / n)
+            churn(loop, timers, delay, expire)
+        due = time.perf_counter_ns() + SPAN_MS / ROUNDS * 1.1e6
+        while time.perf_counter_ns() < due:
+            pass
+        start = time.perf_counter_ns()
+        await done
+        expiring.append(time.perf_counter_ns() - start)
+    result("expire", "ns", statistics.median(expiring) / n)
 
 
 async def run_post(_):

@@ -78,8 +78,11 @@ double bench_memory(const char *name);
     {                                                                                              \
         1000, 1000000                                                                              \
     }
-#define BENCH_CHURN 1000000     /* timers moved; and set and cancelled */
-#define BENCH_SPAN_NS 200000000 /* the deadlines are up to that far away */
+#define BENCH_CHURN 1000000 /* timers moved; and set and cancelled */
+#define BENCH_SPAN_NS                                                                              \
+    200000000           /* the deadlines are up to that far away, in all rounds together           \
+                         */
+#define BENCH_ROUNDS 10 /* of insertion and expiry, where there are few timers */
 #define BENCH_FAR_NS INT64_C(3600000000000)
 #define BENCH_PAIRS                                                                                \
     {                                                                                              \
@@ -97,7 +100,7 @@ double bench_memory(const char *name);
 struct bench_timers {
     void (*set)(long i, int64_t ns); /* the i-th, which is not set; some know only milliseconds */
     void (*cancel)(long i);
-    void (*run)(void); /* until all have expired */
+    void (*run)(void); /* until all have expired; they may be set again */
     long *expired;     /* counted by the callbacks */
 };
 void bench_timers(const struct bench_timers *ops, long n);
