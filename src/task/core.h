@@ -79,7 +79,7 @@ struct co__error { /* shared by the tasks it travels through */
 
 struct scheduler;
 
-/* In the order of use: a switch touches three lines of cache, and the stack. */
+/* In the order of use. */
 struct co_task {
     struct stack stack; /* must be first: the stack pool makes tasks by making stacks */
 
