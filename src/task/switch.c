@@ -32,6 +32,7 @@ static void run_errand(struct scheduler *scheduler)
 static void run(co_task_t *task)
 {
     struct scheduler *scheduler = task->scheduler;
+    co__loop = scheduler->loop;
     task_enter(task);
     task_switch_to(scheduler, &scheduler->context, &task->stack.context);
     while (__builtin_expect(scheduler->errand != NULL, 0))
@@ -128,7 +129,7 @@ static inline __attribute__((always_inline)) void finish(co_task_t *task, int re
     struct scheduler *scheduler = task->scheduler;
     task->result = result;
     co__end(task);
-    context_switch(&task->stack.context, task_next_context(task_loop(), scheduler), true);
+    context_switch(&task->stack.context, task_next_context(co__loop, scheduler), true);
 }
 
 /* The stack with all that was left on it is born anew before its next use. */
