@@ -1,7 +1,7 @@
 /* switch.c: who runs.
  *
  *     loop's stack:  co__run_item --> task ... give_way --> the next ready task, or back
- *                                     task ... finish   --> likewise, and is reaped there
+ *                                     task ... finish   --> likewise
  *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
  * A task that gives way or finishes goes on straight in the next task of the pass, if that is what
