@@ -144,7 +144,8 @@ static void answer_folder(struct http_response *response, int folder, char *path
 void response_answer(struct http_response *response, int folder,
                      const struct http_request *request)
 {
-    size_t room = request->target.size < PATH_MAX ? request->target.size + 1 : PATH_MAX;
+    const size_t most = PATH_MAX - sizeof index_name;
+    size_t room = request->target.size < most ? request->target.size + 1 : most;
     char path[room + sizeof index_name]; /* no longer than it takes: stack is memory */
     struct stat st;
     int status = http_decode_path(request->target, path, room);

@@ -90,8 +90,8 @@ int co_await_fd_here(int fd, int events, const char *where)
 
 /* --- Whose an fd is --------------------------------------------------------------------------- */
 
-/* A short read or write says something of TCP without further ado, not of datagrams, nor of UNIX
- * sockets, which stop at passed fds. */
+/* A short read says something of TCP without further ado, not of datagrams, nor of UNIX sockets,
+ * which stop at passed fds. */
 static enum loop__fd_kind kind_of(int fd)
 {
     int type = 0, family = 0;

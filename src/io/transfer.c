@@ -47,7 +47,8 @@ static inline bool is_aside(const struct transfer *t)
 }
 
 /* What the outcome of an attempt on an own fd tells about it. A read that fills less than `full`
- * has taken all there was. */
+ * has taken all there was. A short write says nothing: it may have come to memory that is not there
+ * (a mapped file that has become shorter), and no event would tell that there is room. */
 static inline ssize_t note_outcome(struct loop__fd *own, unsigned events, ssize_t n, size_t full)
 {
     if (n == -EAGAIN ||
@@ -251,7 +252,7 @@ static ssize_t write_on(struct transfer t, size_t done, attempt_fn *attempt, con
         t.const_data = data + done;
         t.size = size - done;
         t.empty = size == 0;
-        ssize_t n = carry_on(t, CO_WRITE, attempt, t.size, call, where);
+        ssize_t n = carry_on(t, CO_WRITE, attempt, 0, call, where);
         if (n < 0)
             return done ? (ssize_t)done : n;
         done += (size_t)n;
@@ -275,7 +276,7 @@ ssize_t co_write_here(int fd, const void *data, size_t size, const char *where)
     struct loop__fd *own = task && !task->interrupt ? io__own(task, fd) : NULL;
     if (!own || !(own->ready & CO_WRITE) || own->kind == FD_FILE)
         return write_slowly(fd, data, size, 0, where);
-    ssize_t n = note_outcome(own, CO_WRITE, send_now(fd, data, size, 0), size);
+    ssize_t n = note_outcome(own, CO_WRITE, send_now(fd, data, size, 0), 0);
     if (n == -EAGAIN || (n >= 0 && (size_t)n < size))
         return write_slowly(fd, data, size, n > 0 ? (size_t)n : 0, where);
     return co__spent(task, n);

@@ -180,7 +180,7 @@ struct loop__watcher { /* a callback for one direction; alive while fn is set */
 enum loop__fd_kind {
     FD_FILE, /* or unknown */
     FD_SOCKET,
-    FD_TCP, /* a short read means that there is no more, a short write that there is no room */
+    FD_TCP, /* a short read means that there is no more */
 };
 
 /* What the loop knows of one fd number. Zeroed: nothing. */

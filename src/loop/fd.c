@@ -211,6 +211,7 @@ void loop__fd_unwait(loop_t *loop, struct loop__fd_wait *wait)
 static void make_own(struct loop__fd *entry, enum loop__fd_kind kind)
 {
     entry->own = true;
+    entry->always = false;
     entry->kind = kind;
     entry->ready = BOTH;
     waits_of(entry); /* is made, so that the fd can be waited for as soon as it is armed */
@@ -233,10 +234,10 @@ int loop__fd_adopt(loop_t *loop, int fd, enum loop__fd_kind kind)
     int rc = loop__fd_get(loop, fd, &entry);
     if (rc < 0)
         return rc;
-    if (!entry->registered || (loop->ops->check && loop->ops->check(loop->selector, fd, BOTH) < 0))
-        return loop__fd_own(loop, fd, kind);
+    if (entry->registered && loop->ops->check && loop->ops->check(loop->selector, fd, BOTH) < 0)
+        return loop__fd_own(loop, fd, kind); /* it has become another file */
     make_own(entry, kind);
-    return loop__fd_update(loop, fd, entry);
+    return entry->registered ? loop__fd_update(loop, fd, entry) : 0;
 }
 
 static void drop_watchers(loop_t *loop, struct loop__fd *entry)
