@@ -83,5 +83,28 @@ expect 1 'coloop_two: declared with COLOOP_API, but not exported' symbols "$one"
 expect 1 'coloop_three: exported, but no public' symbols "$one $two COLOOP_API int coloop_three; "
 expect 1 'three: exported without the prefix' symbols "$one $two COLOOP_API int three; "
 
+# A valgrind that has counted 20 instructions for each lock.
+mkdir bin
+cat >bin/valgrind <<'END'
+#!/bin/sh
+for arg in "$@"; do case $arg in --callgrind-out-file=*) out=${arg#*=} ;; esac; done
+for times in 1 2; do
+    printf 'desc: Trigger: Client Request: lock %d 100\ntotals: %d\n' \
+        $times $((500 + times * 2000)) >"$out.$times"
+done
+END
+chmod +x bin/valgrind
+instructions() { # row of the table...
+    libc=$(getconf GNU_LIBC_VERSION 2>/dev/null || echo 'another C library')
+    printf '%s\n' "# this build, $libc" "$@" >table
+    PATH=$tmp/bin:$PATH sh "$here/check_instructions.sh" program "${build:-this build}" table
+}
+expect 0 'lock' instructions 'lock 18.3'
+expect 0 'better' instructions 'lock 30'
+expect 1 'more than a tenth above the table' instructions 'lock 18.1'
+expect 1 'not in the table' instructions
+expect 1 'yield: in the table, but not counted' instructions 'lock 20' 'yield 90'
+build='another one' expect 77 'of another build' instructions 'lock 20'
+
 [ $bad = 1 ] || echo "every check finds its faults"
 exit $bad

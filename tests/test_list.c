@@ -120,6 +120,38 @@ static void appending_moves_everything_and_leaves_the_other_empty(void **state)
     assert_string_equal(names(&from), "");
 }
 
+static void moving_takes_everything_along_in_order(void **state)
+{
+    (void)state;
+    struct list from, to;
+    list_init(&from);
+    list_init(&to);
+    list_push_back(&from, &a.link);
+    list_move(&to, &from);
+    assert_string_equal(names(&to), "a");
+    assert_string_equal(names(&from), "");
+    list_push_back(&to, &b.link);
+    list_push_back(&to, &c.link);
+    list_move(&from, &to);
+    assert_string_equal(names(&from), "abc");
+    assert_string_equal(names(&to), "");
+}
+
+static void the_first_can_be_taken_out_of_what_is_not_empty(void **state)
+{
+    (void)state;
+    struct list list;
+    list_init(&list);
+    list_push_back(&list, &a.link);
+    list_push_back(&list, &b.link);
+    list_remove_first(&list);
+    assert_string_equal(names(&list), "b");
+    assert_false(list_linked(&a.link));
+    list_remove_first(&list);
+    assert_string_equal(names(&list), "");
+    assert_false(list_linked(&b.link));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +161,8 @@ int main(void)
         cmocka_unit_test_setup(a_removed_link_is_in_no_list, fresh),
         cmocka_unit_test_setup(popping_takes_first_in_first_out, fresh),
         cmocka_unit_test_setup(appending_moves_everything_and_leaves_the_other_empty, fresh),
+        cmocka_unit_test_setup(moving_takes_everything_along_in_order, fresh),
+        cmocka_unit_test_setup(the_first_can_be_taken_out_of_what_is_not_empty, fresh),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,6 +158,30 @@ static void the_handler_of_a_report_may_look_around_and_start_more(void **state)
     close_loop(loop);
 }
 
+static int do_nothing(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static void spawning_handler(loop_t *loop, const loop_exception_t *exception, void *arg)
+{
+    (void)arg;
+    co_task_release(loop_spawn(loop, do_nothing, NULL));
+    trace("%s", co_task_name(exception->task));
+}
+
+static void a_slow_task_that_ended_is_there_until_the_handler_has_returned(void **state)
+{
+    (void)state;
+    loop_t *loop = open_debug_loop(SLOW_MS);
+    loop_set_exception_handler(loop, spawning_handler, NULL);
+    co_task_release(loop_spawn(loop, slow_from_start, NULL));
+    assert_int_equal(loop_run(loop), 0);
+    assert_string_equal(traced(), "slow_from_start");
+    close_loop(loop);
+}
+
 /* --- Nothing to report
  * ----------------------------------------------------------------------------------- */
 
@@ -206,6 +230,7 @@ int main(void)
         cmocka_unit_test(of_an_eager_child_and_its_parent_the_slow_one_is_reported),
         cmocka_unit_test(a_slow_callback_is_reported),
         cmocka_unit_test(the_handler_of_a_report_may_look_around_and_start_more),
+        cmocka_unit_test(a_slow_task_that_ended_is_there_until_the_handler_has_returned),
         cmocka_unit_test(within_the_limit_nothing_is_reported),
         cmocka_unit_test(the_environment_switches_debug_mode_on),
     };

@@ -246,7 +246,7 @@ static void a_task_may_use_many_fds_in_turn(void **state)
 
 static int use_none_first(void *arg)
 {
-    char byte;
+    char byte = 0; /* or valgrind minds that it is written */
     int fd = *(int *)arg;
     CHECK_INT(co_read(fd, &byte, 1), -EBADF);
     CHECK_INT(co_write(fd, &byte, 1), -EBADF);

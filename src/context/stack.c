@@ -8,7 +8,7 @@
  * Slabs grow with the number of stacks, and neighbouring ones become one mapping. Slots are taken
  * in order; a guard is installed when its slot is first taken. The header starts at a different
  * place of its page in neighbouring slots, as tops at the same one would share few cache sets: a
- * switch touches three lines above it and as many below.
+ * switch touches some four lines above it and three below.
  *
  * Memory goes back in two steps, both while the loop is idle: an idle stack keeps at most
  * KEEP_BYTES at its top; and stacks that were idle for a whole second, by the low-water mark of the

@@ -64,9 +64,9 @@ static inline struct stack *stack_take(struct stack_pool *pool)
     return (struct stack *)pool->idle[--pool->idle_count];
 }
 
-/* Gives a stack back, perhaps that one runs on and is about to leave for good. Its context then
- * waits in pool->entry for the next coroutine; or else `unwound` says that frames were abandoned on
- * it, so that it is born anew. Cannot fail. */
+/* Gives a stack back, perhaps the one that is run on, which is then left for good at once. Its
+ * context waits in pool->entry for the next coroutine; or else `unwound` says that frames were
+ * abandoned on it, so that it is born anew. Cannot fail. */
 static inline void stack_put(struct stack *stack, bool unwound)
 {
     struct stack_pool *pool = stack->pool;

@@ -250,14 +250,14 @@ static bool run_disturbed(struct trial *trial)
     struct scheduler *scheduler = trial->loop->client_data;
     struct ledger *ledger = trial->ledger;
     bool memory = trial->mode == ONCE || trial->mode == ONWARD;
-    scheduler->probe = &trial->probe;
+    co__set_probe(scheduler, &trial->probe);
     ledger->count = 0;
     ledger->failing = memory ? trial->point : 0;
     ledger->onward = trial->mode == ONWARD;
     ledger->counting = true;
     bool has_work = drive(trial);
     ledger->counting = false;
-    scheduler->probe = NULL;
+    co__set_probe(scheduler, NULL);
     return has_work;
 }
 

@@ -98,9 +98,9 @@ static __attribute__((noinline)) void wake_several(loop_t *loop, struct list *wa
 static inline void wake_waits(loop_t *loop, struct loop__fd *entry, unsigned events, int error)
 {
     struct coloop__link *first = entry->waits.head.next;
-    struct loop__fd_wait *wait = container_of(first, struct loop__fd_wait, link);
     if (!first || first == &entry->waits.head)
         return;
+    struct loop__fd_wait *wait = container_of(first, struct loop__fd_wait, link);
     if (first->next != &entry->waits.head) {
         wake_several(loop, &entry->waits, events, error);
     } else if (wait->events & events) {

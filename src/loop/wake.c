@@ -86,9 +86,10 @@ int loop_call_soon_threadsafe(loop_t *loop, loop_fn *fn, void *arg)
 {
     if (!fn)
         return -EINVAL;
-    struct loop__post *post = coloop__zalloc(sizeof *post);
+    struct loop__post *post = coloop__alloc_uncounted(sizeof *post);
     if (!post)
         return -ENOMEM;
+    post->ready.link.next = NULL;
     post->fn = fn;
     post->arg = arg;
     struct loop__post *head = atomic_load_explicit(&loop->posted, memory_order_relaxed);
@@ -105,7 +106,7 @@ static void post_run(struct loop__ready *item)
     struct loop__post *post = container_of(item, struct loop__post, ready);
     loop_fn *fn = post->fn;
     void *arg = post->arg;
-    coloop__free(post);
+    coloop__free_uncounted(post);
     fn(arg);
 }
 
@@ -140,6 +141,6 @@ void loop__posts_drop(loop_t *loop)
         if (item->run != post_run)
             continue;
         list_remove(link);
-        coloop__free(container_of(item, struct loop__post, ready));
+        coloop__free_uncounted(container_of(item, struct loop__post, ready));
     }
 }

@@ -44,17 +44,12 @@ static inline void copy_item(const co_chan_t *chan, void *to, const void *from)
         memcpy(to, from, size);
 }
 
-/* Wakes the first in line, who is there. */
-static inline void wake_first(struct list *line, int value)
+/* Takes out the first in line, who is there and is to be woken. */
+static inline struct chan_waiter *take_first(struct list *line)
 {
     struct coloop__link *link = line->head.next;
     list_remove_first(line);
-    task_wake(&container_of(link, struct chan_waiter, link)->wait, value, false);
-}
-
-static inline void *first_item(const struct list *line)
-{
-    return container_of(line->head.next, struct chan_waiter, link)->item;
+    return container_of(link, struct chan_waiter, link);
 }
 
 /* --- Finding a peer --------------------------------------------------------------------------- */
@@ -64,8 +59,9 @@ static inline int try_send(co_chan_t *chan, const void *item)
     if (chan->closed)
         return -EPIPE;
     if (!list_empty(&chan->receivers)) {
-        copy_item(chan, first_item(&chan->receivers), item);
-        wake_first(&chan->receivers, 0);
+        struct chan_waiter *receiver = take_first(&chan->receivers);
+        copy_item(chan, receiver->item, item);
+        task_wake(&receiver->wait, 0, false);
         return 0;
     }
     return chan->buffer.count < chan->capacity ? sync__buffer_push(&chan->buffer, item) : -EAGAIN;
@@ -77,8 +73,9 @@ static int recv_buffered(co_chan_t *chan, void *item)
     sync__buffer_pop(&chan->buffer, item);
     if (list_empty(&chan->senders))
         return 0;
-    sync__buffer_push(&chan->buffer, first_item(&chan->senders));
-    wake_first(&chan->senders, 0);
+    struct chan_waiter *sender = take_first(&chan->senders);
+    sync__buffer_push(&chan->buffer, sender->item);
+    task_wake(&sender->wait, 0, false);
     return 0;
 }
 
@@ -88,8 +85,9 @@ static inline int try_recv(co_chan_t *chan, void *item)
         return recv_buffered(chan, item);
     if (list_empty(&chan->senders))
         return chan->closed ? -EPIPE : -EAGAIN;
-    copy_item(chan, item, first_item(&chan->senders));
-    wake_first(&chan->senders, 0);
+    struct chan_waiter *sender = take_first(&chan->senders);
+    copy_item(chan, item, sender->item);
+    task_wake(&sender->wait, 0, false);
     return 0;
 }
 
@@ -158,7 +156,7 @@ int co_chan_recv_here(co_chan_t *chan, void *item, const char *where)
 static void wake_all(struct list *line)
 {
     while (!list_empty(line))
-        wake_first(line, -EPIPE);
+        task_wake(&take_first(line)->wait, -EPIPE, false);
 }
 
 /* Receivers are only parked when nothing is left for them. */

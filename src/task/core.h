@@ -79,7 +79,7 @@ struct co__error { /* shared by the tasks it travels through */
 
 struct scheduler;
 
-/* In the order of use: a switch touches three lines of cache, and the stack. */
+/* In the order of use. */
 struct co_task {
     struct stack stack; /* must be first: the stack pool makes tasks by making stacks */
 
@@ -148,7 +148,8 @@ struct scheduler {
     struct context context; /* of the loop itself, while a task runs */
     loop_t *loop;
     struct context *back; /* who gives way goes there, and not to the next that is ready, or NULL:
-                             in debug mode to the loop, and in eager runs to who spawned */
+                             in eager runs to who spawned it, and where somebody looks on (a probe,
+                             debug mode) to the loop */
     struct exceptions *exceptions; /* of the loop's thread; NULL without C++ */
     int64_t time_inside;    /* in debug mode: of tasks run eagerly inside the one that is timed */
     void (*errand)(void *); /* what a task wants done on the loop's stack */
@@ -162,10 +163,16 @@ struct scheduler {
     size_t peak;
     bool forcing; /* closing, and what is left has to go */
     bool told_unguarded;
-    struct co__probe *probe;
+    struct co__probe *probe; /* or NULL */
 };
 
 extern _Thread_local co_task_t *co__current COLOOP__FAST_TLS;
+/* The loop of that task, while there is one. To look for it in the task would be the longest chain
+ * of loads of a switch: which task that is depends on the switch before. */
+static inline loop_t *co__loop(void)
+{
+    return loop__thread.inside;
+}
 
 /* --- scheduler.c ------------------------------------------------------------------------------ */
 
@@ -175,6 +182,8 @@ struct scheduler *co__scheduler_new(loop_t *loop);
 void co__each_pool(struct scheduler *, void (*fn)(struct stack_pool *, void *), void *arg);
 /* A stack of the given size (0: the loop's usual), or NULL with errno. */
 struct stack *co__stack(struct scheduler *, size_t size);
+/* Sets the probe, or none, while no task runs. */
+void co__set_probe(struct scheduler *scheduler, struct co__probe *probe);
 extern const struct loop_client co__client;
 
 /* --- switch.c --------------------------------------------------------------------------------- */

@@ -28,10 +28,10 @@ static void end_if_deaf(co_task_t *task)
     co__unwind_all(task, -ECANCELED);
 }
 
-static inline void tell_probe(co_task_t *task, const struct co__reason *reason)
+static void tell_probe(co_task_t *task, const struct co__reason *reason)
 {
     struct co__probe *probe = task->scheduler->probe;
-    if (__builtin_expect(probe != NULL, 0))
+    if (probe)
         probe->notice(probe, task, reason);
 }
 
@@ -39,9 +39,13 @@ static inline void tell_probe(co_task_t *task, const struct co__reason *reason)
 static inline __attribute__((always_inline)) void take_a_turn(co_task_t *task,
                                                               const struct co__reason *reason)
 {
-    tell_probe(task, reason);
-    list_push_back(&task_loop()->ready, &task->ready.link);
-    tell_probe(task, NULL);
+    loop_t *loop = co__loop();
+    struct scheduler *scheduler = loop->client_data;
+    if (__builtin_expect(scheduler->back != NULL, 0))
+        tell_probe(task, reason);
+    list_push_back(&loop->ready, &task->ready.link);
+    if (__builtin_expect(scheduler->back != NULL, 0))
+        tell_probe(task, NULL);
     task_give_way(task);
 }
 

@@ -17,7 +17,7 @@ struct scheduler *co__scheduler_new(loop_t *loop)
     if (!scheduler)
         return NULL;
     scheduler->loop = loop;
-    scheduler->back = loop->debug ? &scheduler->context : NULL;
+    co__set_probe(scheduler, NULL);
     list_init(&scheduler->tasks);
     list_init(&scheduler->held);
     init_pool(&scheduler->pool, coloop__stack_round_size(loop->stack_size));
@@ -27,6 +27,12 @@ struct scheduler *co__scheduler_new(loop_t *loop)
     scheduler->exceptions = coloop__exceptions();
     co__overflow_begin();
     return scheduler;
+}
+
+void co__set_probe(struct scheduler *scheduler, struct co__probe *probe)
+{
+    scheduler->probe = probe;
+    scheduler->back = probe || scheduler->loop->debug ? &scheduler->context : NULL;
 }
 
 static struct stack_pool *pool_of_size(struct scheduler *scheduler, size_t size)

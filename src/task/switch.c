@@ -1,7 +1,7 @@
 /* switch.c: who runs.
  *
  *     loop's stack:  co__run_item --> task ... give_way --> the next ready task, or back
- *                                     task ... finish   --> likewise, and is reaped there
+ *                                     task ... finish   --> likewise
  *     a task:        co__run_eagerly --> new task ... gives way or finishes --> back
  *
  * A task that gives way or finishes goes on straight in the next task of the pass, if that is what
@@ -128,7 +128,7 @@ static inline __attribute__((always_inline)) void finish(co_task_t *task, int re
     struct scheduler *scheduler = task->scheduler;
     task->result = result;
     co__end(task);
-    context_switch(&task->stack.context, task_next_context(task_loop(), scheduler), true);
+    context_switch(&task->stack.context, task_next_context(co__loop(), scheduler), true);
 }
 
 /* The stack with all that was left on it is born anew before its next use. */

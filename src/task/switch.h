@@ -23,23 +23,6 @@ static inline void task_enter(co_task_t *task)
     task->budget = CO__CALLS_MAX;
 }
 
-/* Each task lies on a page of its own, and with thousands of them every one is a cache miss: that
- * after the next is fetched while this one runs. Only an address is made of the link, which may not
- * be a task's. */
-static inline void task_prefetch(const struct coloop__link *link)
-{
-    const char *at = (const char *)link - offsetof(co_task_t, ready.link);
-    __builtin_prefetch(at);
-    __builtin_prefetch(at + 64);
-}
-
-/* The loop that runs, which is the running task's. To look for it in the task would be the longest
- * chain of loads of a switch: which task that is depends on the switch before. */
-static inline loop_t *task_loop(void)
-{
-    return loop__thread.inside;
-}
-
 /* Where the running task gives way to: the next item of the pass, if that is a task, which is taken
  * out then; else the loop. */
 static inline __attribute__((always_inline)) struct context *task_next_context(
@@ -52,7 +35,6 @@ static inline __attribute__((always_inline)) struct context *task_next_context(
     struct coloop__link *link = loop->batch.head.next;
     if (__builtin_expect(container_of(link, struct loop__ready, link)->run != co__run_item, 0))
         return &scheduler->context;
-    task_prefetch(link->next->next);
     list_remove_first(&loop->batch);
     loop->runs++;
     co_task_t *next = container_of(link, co_task_t, ready.link);
@@ -63,7 +45,7 @@ static inline __attribute__((always_inline)) struct context *task_next_context(
 /* Lets the running task, which is in the ready queue or will be woken, give way. */
 static inline __attribute__((always_inline)) void task_give_way(co_task_t *task)
 {
-    loop_t *loop = task_loop();
+    loop_t *loop = co__loop();
     struct scheduler *scheduler = loop->client_data;
     task_switch_to(scheduler, &task->stack.context, task_next_context(loop, scheduler));
 }
@@ -71,13 +53,13 @@ static inline __attribute__((always_inline)) void task_give_way(co_task_t *task)
 /* What co__park does, for where it pays to have it inlined. */
 static inline __attribute__((always_inline)) int task_park(co_task_t *task, struct co__wait *waits)
 {
-    struct scheduler *scheduler = task_loop()->client_data;
-    if (__builtin_expect(task->interrupt || !task->scope->armed || scheduler->probe, 0)) {
+    struct scheduler *scheduler = co__loop()->client_data;
+    if (__builtin_expect(task->interrupt || !task->scope->armed || scheduler->back, 0)) {
         int rc = co__park_slow(task, waits);
         if (rc < 0)
             return rc;
     }
-    task->since = task_loop()->now;
+    task->since = co__loop()->now;
     task->waits = waits;
     task_give_way(task);
     return task->code;
@@ -98,7 +80,7 @@ static inline __attribute__((always_inline)) void task_wake(struct co__wait *wai
     wait->value = value;
     task->winner = wait;
     task->code = 0;
-    if (__builtin_expect((!alone && (wait != task->waits || wait->next)) || task->scheduler->probe,
+    if (__builtin_expect((!alone && (wait != task->waits || wait->next)) || task->scheduler->back,
                          0))
         co__wake_slow(task, wait);
     else

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -95,9 +96,8 @@ static int write_some(int fd, struct connection *connection, const char *data, s
     return 0;
 }
 
-static bool echo(int fd, struct connection *connection)
+static bool echo_through(int fd, struct connection *connection, char data[BENCH_ECHO_MAX])
 {
-    static char data[BENCH_ECHO_MAX];
     if (connection->size) {
         size_t size = connection->size;
         connection->size = 0;
@@ -106,20 +106,44 @@ static bool echo(int fd, struct connection *connection)
             return rc == 0;
     }
     for (;;) {
-        ssize_t n = read(fd, data, sizeof data);
+        ssize_t n = read(fd, data, BENCH_ECHO_MAX);
         if (n <= 0)
             return n < 0 && errno == EAGAIN;
         int rc = write_some(fd, connection, data, (size_t)n);
         if (rc <= 0)
             return rc == 0;
-        if ((size_t)n < sizeof data)
+        if ((size_t)n < BENCH_ECHO_MAX)
             return true; /* nothing is left, or there will be another event */
     }
+}
+
+/* All connections share a buffer, which stays in the cache. */
+static bool echo(int fd, struct connection *connection)
+{
+    static char data[BENCH_ECHO_MAX];
+    return echo_through(fd, connection, data);
 }
 
 void limit_echo(long port)
 {
     serve(port, echo, false);
+}
+
+/* Each connection has its own, as in a task: the limit of that kind. */
+static bool echo_apart(int fd, struct connection *connection)
+{
+    enum { STRIDE = BENCH_ECHO_MAX + 4096 + 64 }; /* so that they share few sets of the cache */
+    static char *buffers;
+    if (!buffers)
+        buffers = mmap(NULL, (size_t)FDS * STRIDE, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    MUST(buffers != MAP_FAILED);
+    return echo_through(fd, connection, buffers + (size_t)fd * STRIDE);
+}
+
+void limit_echo_apart(long port)
+{
+    serve(port, echo_apart, false);
 }
 
 /* --- HTTP: GET requests for the files of a folder, one after the other -------------------------

@@ -299,7 +299,7 @@ static void run_lock(long unused)
 }
 
 void limit_ready_calls(long n), limit_timers(long n), limit_pairs(long n), limit_post(long n);
-void limit_echo(long port), limit_http(long port);
+void limit_echo(long port), limit_echo_apart(long port), limit_http(long port);
 
 int main(int argc, char **argv)
 {
@@ -320,6 +320,7 @@ int main(int argc, char **argv)
         {"pairs", NULL, limit_pairs, BENCH_PAIRS},
         {"post", NULL, limit_post, {0}},
         {"echo", NULL, limit_echo, {-1}},
+        {"echo-apart", "own buffers", limit_echo_apart, {-1}},
         {"http", NULL, limit_http, {-1}},
     };
     return bench_main(argc, argv, "limit", works, sizeof works / sizeof *works);

@@ -87,6 +87,7 @@ alternate_parked() {
 
 # Each server's name for people, its program and its work.
 servers='limit|limit|echo
+limit, own buffers|limit|echo-apart
 libcoloop|coloop|echo
 libuv, try_write|libuv|echo
 libuv, write|libuv|echo-write
