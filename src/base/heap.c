@@ -18,7 +18,8 @@
 enum {
     ALIGNMENT = 128,
     CAPACITY_MIN = 56,
-    CACHED = 1000, /* the first so many entries are taken to be in the cache */
+    CAPACITY_KEPT = 32 * CAPACITY_MIN, /* 28 KiB: given back, it would only be asked for again */
+    CACHED = 1000,                     /* the first so many entries are taken to be in the cache */
 };
 
 /* --- Sifting ---------------------------------------------------------------------------------- */
@@ -116,7 +117,7 @@ static int resize(struct heap *heap, size_t capacity)
     heap->entries = (struct heap_entry *)(void *)(block + new);
     heap->entries[0] = (struct heap_entry){INT64_MIN, NULL};
     heap->capacity = capacity;
-    heap->shrink_below = capacity > CAPACITY_MIN ? capacity / 8 : 0;
+    heap->shrink_below = capacity > CAPACITY_KEPT ? capacity / 8 : 0;
     return 0;
 }
 
