@@ -124,6 +124,19 @@ async def run_lock(_):
     each("", start, ITEMS)
 
 
+async def run_mutex(tasks):
+    lock = asyncio.Lock()
+
+    async def pass_often():
+        for _ in range(ITEMS // tasks):
+            async with lock:
+                await asyncio.sleep(0)
+
+    start = time.perf_counter_ns()
+    await asyncio.gather(*[pass_often() for _ in range(tasks)])
+    each("", start, ITEMS)
+
+
 async def run_ready(n):
     loop = asyncio.get_running_loop()
     done = loop.create_future()
@@ -243,6 +256,7 @@ WORKS = {
     "parked": (run_parked, [1000, 10000, 100000]),
     "rendezvous": (run_rendezvous, [0]),
     "lock": (run_lock, [0]),
+    "mutex": (run_mutex, [10, 1000]),
     "ready": (run_ready, [1000]),
     "timers": (run_timers, [1000]),
     "post": (run_post, [0]),

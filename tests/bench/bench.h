@@ -92,6 +92,10 @@ double bench_memory(const char *name);
 #define BENCH_ACTIVE 100
 #define BENCH_EVENTS 100000
 #define BENCH_ITEMS 1000000 /* handed over, and locks taken */
+#define BENCH_MUTEX_TASKS                                                                          \
+    {                                                                                              \
+        10, 1000                                                                                   \
+    } /* that pass a mutex round, each of which yields while it has it */
 #define BENCH_THREADS 4
 #define BENCH_POSTS 200000 /* of each thread */
 

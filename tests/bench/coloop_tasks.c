@@ -232,6 +232,30 @@ static void run_lock(long unused)
     MUST(co_run(lock_often, NULL) == 0);
 }
 
+static co_mutex_t passed;
+
+static int pass_often(void *arg)
+{
+    (void)arg;
+    for (long i = 0; i < times; i++) {
+        MUST(co_mutex_lock(&passed) == 0);
+        co_yield_now();
+        co_mutex_unlock(&passed);
+    }
+    return 0;
+}
+
+static void run_mutex(long tasks)
+{
+    open_loop();
+    times = BENCH_ITEMS / tasks;
+    for (long i = 0; i < tasks; i++)
+        start_task(pass_often, NULL);
+    int64_t start = bench_now();
+    run_to_end();
+    bench_each(NULL, bench_now() - start, times * tasks);
+}
+
 void coloop_ready(long n), coloop_ready_record(long n), coloop_timers(long n);
 void coloop_timers_later(long n), coloop_pairs(long n), coloop_pairs_tasks(long n);
 void coloop_post(long n), coloop_echo(long port);
@@ -247,6 +271,7 @@ int main(int argc, char **argv)
         {"parked", NULL, run_parked, BENCH_PARKED},
         {"rendezvous", NULL, run_rendezvous, {0}},
         {"lock", NULL, run_lock, {0}},
+        {"mutex", NULL, run_mutex, BENCH_MUTEX_TASKS},
         {"ready", NULL, coloop_ready, BENCH_READY},
         {"ready", "no handle", coloop_ready_record, BENCH_READY},
         {"timers", NULL, coloop_timers, BENCH_TIMERS},

@@ -164,6 +164,26 @@ func runLock(int) {
     each("", start, items)
 }
 
+func runMutex(tasks int) {
+    var mutex sync.Mutex
+    var all sync.WaitGroup
+    times := items / tasks
+    all.Add(tasks)
+    start := time.Now()
+    for i := 0; i < tasks; i++ {
+        go func() {
+            for i := 0; i < times; i++ {
+                mutex.Lock()
+                runtime.Gosched()
+                mutex.Unlock()
+            }
+            all.Done()
+        }()
+    }
+    all.Wait()
+    each("", start, times*tasks)
+}
+
 // The nearest there is: threads send functions to the one goroutine that calls them.
 func runPost(int) {
     runtime.GOMAXPROCS(runtime.NumCPU())
@@ -228,6 +248,7 @@ var works = []work{
     {"parked", runParked, []int{1000, 10000, 100000, 1000000}},
     {"rendezvous", runRendezvous, []int{0}},
     {"lock", runLock, []int{0}},
+    {"mutex", runMutex, []int{10, 1000}},
     {"post", runPost, []int{0}},
     {"echo", runEcho, nil},
 }

@@ -298,6 +298,59 @@ static void run_lock(long unused)
     bench_each(NULL, bench_now() - start, BENCH_ITEMS);
 }
 
+/* Whoever unlocks hands over to the one that has waited longest. */
+static struct {
+    struct co *owner, *first, *last;
+} mutex;
+
+static void lock_mutex(void)
+{
+    struct co *self = limit_current;
+    if (!mutex.owner) {
+        mutex.owner = self;
+        return;
+    }
+    self->next = NULL;
+    if (mutex.first)
+        mutex.last->next = self;
+    else
+        mutex.first = self;
+    mutex.last = self;
+    limit_park();
+}
+
+static void unlock_mutex(void)
+{
+    struct co *next = mutex.first;
+    mutex.owner = next;
+    if (next) {
+        mutex.first = next->next;
+        limit_ready(next);
+    }
+}
+
+static void pass_often(void *arg)
+{
+    (void)arg;
+    for (long i = 0; i < times; i++) {
+        lock_mutex();
+        limit_yield();
+        unlock_mutex();
+    }
+}
+
+static void run_mutex(long tasks)
+{
+    times = BENCH_ITEMS / tasks;
+    limit_reserve(tasks);
+    for (long i = 0; i < tasks; i++)
+        limit_spawn(pass_often, NULL);
+    int64_t start = bench_now();
+    while (limit_head)
+        limit_park();
+    bench_each(NULL, bench_now() - start, times * tasks);
+}
+
 void limit_ready_calls(long n), limit_timers(long n), limit_pairs(long n), limit_post(long n);
 void limit_echo(long port), limit_echo_apart(long port), limit_http(long port);
 
@@ -315,6 +368,7 @@ int main(int argc, char **argv)
         {"parked", NULL, run_parked, BENCH_PARKED},
         {"rendezvous", NULL, run_rendezvous, {0}},
         {"lock", NULL, run_lock, {0}},
+        {"mutex", NULL, run_mutex, BENCH_MUTEX_TASKS},
         {"ready", NULL, limit_ready_calls, BENCH_READY},
         {"timers", NULL, limit_timers, BENCH_TIMERS},
         {"pairs", NULL, limit_pairs, BENCH_PAIRS},

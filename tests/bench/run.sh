@@ -256,7 +256,7 @@ run_work() {
         spawn) alternate 5 spawn spawn-cold await ;;
         parked) alternate_parked ;;
         timers) alternate 3 timers ;;
-        handover) alternate 5 rendezvous lock ;;
+        handover) alternate 5 rendezvous lock mutex ;;
         echo) run_echo ;;
         count) run_count ;;
         http) run_http ;;

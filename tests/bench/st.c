@@ -176,6 +176,33 @@ static void run_lock(long unused)
     bench_each(NULL, bench_now() - began, BENCH_ITEMS);
 }
 
+static st_mutex_t passed;
+
+static void *pass_often(void *arg)
+{
+    (void)arg;
+    for (long i = 0; i < times; i++) {
+        st_mutex_lock(passed);
+        st_usleep(0);
+        st_mutex_unlock(passed);
+    }
+    finished++;
+    return NULL;
+}
+
+static void run_mutex(long tasks)
+{
+    begin();
+    passed = st_mutex_new();
+    times = BENCH_ITEMS / 4 / tasks;
+    for (long i = 0; i < tasks; i++)
+        start(pass_often, NULL, false);
+    int64_t began = bench_now();
+    while (finished < tasks)
+        st_usleep(1000);
+    bench_each(NULL, bench_now() - began, times * tasks);
+}
+
 /* --- Echo ------------------------------------------------------------------------------------- */
 
 static long alive;
@@ -218,6 +245,7 @@ int main(int argc, char **argv)
         {"parked", NULL, run_parked, BENCH_PARKED},
         {"rendezvous", NULL, run_rendezvous, {0}},
         {"lock", NULL, run_lock, {0}},
+        {"mutex", NULL, run_mutex, BENCH_MUTEX_TASKS},
         {"echo", NULL, serve, {-1}},
     };
     return bench_main(argc, argv, "State Threads", works, sizeof works / sizeof *works);
