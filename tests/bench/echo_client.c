@@ -1,8 +1,10 @@
 /* echo_client.c: starts an echo server and loads it.
  *     echo_client CONTENDER CONNECTIONS SERVER...           times and rates, of each size
  *     echo_client -n REQUESTS CONTENDER CONNECTIONS SERVER...   that many of 64 bytes, for counting
- * The server is called with the port as its last argument, and ends when its last connection has.
- * A connection has one message on its way at a time, and at most ACTIVE_MAX of them have any. */
+ *     echo_client -s REQUESTS CONTENDER CONNECTIONS SERVER...   that many of each size, and says
+ * for each the size, how many there were, and when they began and ended (seconds since 1970) The
+ * server is called with the port as its last argument, and ends when its last connection has. A
+ * connection has one message on its way at a time, and at most ACTIVE_MAX of them have any. */
 #include "bench.h"
 
 #include <errno.h>
@@ -217,7 +219,7 @@ static void run_for(int ms, long each)
         turn();
 }
 
-static int64_t cpu_time(clockid_t clock)
+static int64_t read_clock(clockid_t clock)
 {
     struct timespec t = {0, 0};
     clock_gettime(clock, &t);
@@ -235,10 +237,10 @@ static void measure(pid_t server, size_t bytes)
     MUST(clock_getcpuclockid(server, &clock) == 0);
     begin_all(bytes);
     run_for(WARM_MS, 1);
-    int64_t cpu = cpu_time(clock), start = bench_now();
+    int64_t cpu = read_clock(clock), start = bench_now();
     run_for(MEASURE_MS, 2);
     int64_t took = bench_now() - start;
-    cpu = cpu_time(clock) - cpu;
+    cpu = read_clock(clock) - cpu;
     double n = (double)requests;
     MUST(requests > 0);
     result("cpu", "us", (double)cpu / 1e3 / n);
@@ -249,12 +251,38 @@ static void measure(pid_t server, size_t bytes)
     end_all();
 }
 
-static void count_out(long n)
+static void count_out(size_t bytes, long n)
 {
-    begin_all(sizes[0]);
+    requests = 0;
+    begin_all(bytes);
     while (requests < n)
         turn();
     end_all();
+}
+
+/* What a connection does once is over then. */
+static void warm_up(void)
+{
+    size = sizes[0];
+    stopping = true;
+    for (long i = 0; i < 2 * count; i++) {
+        begin(&connections[i % count], bench_now());
+        while (on_their_way == ACTIVE_MAX || (on_their_way && i == count - 1))
+            turn();
+    }
+    end_all();
+}
+
+static double wall_time(void)
+{
+    return (double)read_clock(CLOCK_REALTIME) / 1e9;
+}
+
+static void span(size_t bytes, long n)
+{
+    double from = wall_time();
+    count_out(bytes, n);
+    printf("%zu\t%ld\t%.6f\t%.6f\n", bytes, requests, from, wall_time());
 }
 
 /* --- The server ------------------------------------------------------------------------------- */
@@ -293,8 +321,9 @@ static pid_t start_server(char **command, int arguments, int port)
 int main(int argc, char **argv)
 {
     bool counting = argc > 2 && strcmp(argv[1], "-n") == 0;
-    long n = counting ? atol(argv[2]) : 0;
-    int first = counting ? 3 : 1, status = 0;
+    bool spans = argc > 2 && strcmp(argv[1], "-s") == 0;
+    int first = counting || spans ? 3 : 1, status = 0;
+    long n = first == 3 ? atol(argv[2]) : 0;
     if (argc < first + 3)
         return 2;
     contender = argv[first];
@@ -312,9 +341,15 @@ int main(int argc, char **argv)
     bench_pin(1);
     connect_all(port, server);
     if (counting)
-        count_out(n);
-    for (size_t i = 0; !counting && i < sizeof sizes / sizeof *sizes; i++)
-        measure(server, sizes[i]);
+        count_out(sizes[0], n);
+    if (spans)
+        warm_up();
+    for (size_t i = 0; !counting && i < sizeof sizes / sizeof *sizes; i++) {
+        if (spans)
+            span(sizes[i], n);
+        else
+            measure(server, sizes[i]);
+    }
     for (long i = 0; i < count; i++)
         close(connections[i].fd);
     MUST(waitpid(server, &status, 0) == server);

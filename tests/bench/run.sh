@@ -120,16 +120,23 @@ run_echo() {
     done
 }
 
-# System calls and user instructions are counted in runs of n and 2n requests: the difference is free of
-# what happens once.
-count_calls() { # requests, name, command...
-    requests=$1 name=$2
+# The client says from when to when it sent so many requests of a size; the trace has a line for each call,
+# and for the end of one that was under way while another thread made one.
+count_calls() { # connections, name, command...
+    connections=$1 name=$2
     shift 2
-    timeout 120 $bin/echo_client -n "$requests" "$name" 100 strace -f -qq -c -o $out/counted "$@" >&2 &&
-        awk '$1 ~ /^[0-9.]+$/ && $NF != "total" { n += $4 } END { print n }' $out/counted
+    timeout 60 $bin/echo_client -s $((connections > 3000 ? connections : 3000)) "$name" "$connections" \
+        strace -f -ttt -qq -e trace=all -e raw=all -e signal=none -o $out/trace "$@" >$out/spans || return 0
+    awk -v name="$name" -v connections="$connections" '
+        NR == FNR { size[NR] = $1; requests[NR] = $2; from[NR] = $3; to[NR] = $4; sizes = NR; next }
+        $3 !~ /^[<+]/ { for (i = 1; i <= sizes; i++) calls[i] += $2 >= from[i] && $2 <= to[i] }
+        END { for (i = 1; i <= sizes; i++) printf "echo-calls-%s\t%s\t%s\tcalls\t%.4g\n",
+            size[i], name, connections, calls[i] / requests[i] }' $out/spans $out/trace >>$raw
+    rm $out/trace
 }
 
-count_instructions() {
+# User instructions are counted in runs of n and 2n requests: the difference is free of what happens once.
+instructions_of() { # requests, name, command...
     requests=$1 name=$2
     shift 2
     timeout 120 $bin/echo_client -n "$requests" "$name" 100 \
@@ -137,22 +144,23 @@ count_instructions() {
         awk '/^totals:/ { n += $2 } END { print n }' $out/counted
 }
 
-# Interpreters, and what brings threads and a collector along, are not counted in instructions.
-count_echo() { # what, name, command...
-    what=$1 n=4000
-    shift
-    case $what,$1 in instructions,Go | instructions,asyncio | instructions,uvloop) return ;; esac
-    once=$("count_$what" $n "$@") && twice=$("count_$what" $((2 * n)) "$@") &&
-        awk -v more=$((twice - once)) -v n=$n -v name="$1" -v what="$what" 'BEGIN {
-            printf "echo-%s-64\t%s\t100\t%s\t%.4g\n", what, name, what, more / n }' >>$raw
+# Not of interpreters, and of what brings threads and a collector along.
+count_instructions() { # name, command...
+    n=4000
+    case $1 in Go | asyncio | uvloop) return ;; esac
+    once=$(instructions_of $n "$@") && twice=$(instructions_of $((2 * n)) "$@") &&
+        awk -v more=$((twice - once)) -v n=$n -v name="$1" 'BEGIN {
+            printf "echo-instructions-64\t%s\t100\tinstructions\t%.4g\n", name, more / n }' >>$raw
 }
 
 run_count() {
     if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
-        each_server count_echo calls
+        for connections in 100 1000 10000; do
+            each_server count_calls $connections
+        done
     fi
     if command -v valgrind >/dev/null; then
-        each_server count_echo instructions
+        each_server count_instructions
     fi
 }
 
