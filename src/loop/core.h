@@ -54,10 +54,11 @@ struct loop {
     struct selector *selector;
     struct loop__fd **fd_chunks; /* fd_chunks[fd / FD_CHUNK][fd % FD_CHUNK], or NULL */
     unsigned fd_chunk_count;
-    size_t fd_waits;   /* waits parked on fds */
-    size_t watchers;   /* readers and writers */
-    int64_t check_at;  /* when fds closed behind our back are looked for again */
-    bool check_wanted; /* something ran since the last look */
+    size_t fd_waits;     /* waits parked on fds */
+    size_t watchers;     /* readers and writers */
+    int64_t check_at;    /* when fds closed behind our back are looked for again */
+    bool check_wanted;   /* something ran since the last look began */
+    unsigned check_next; /* the chunk that is looked at next; 0: a new look begins */
 
     /* what else keeps it running */
     const struct loop_client *client;
@@ -245,7 +246,8 @@ void loop__fd_forget(loop_t *loop, int fd);
 int loop__fd_update(loop_t *loop, int fd, struct loop__fd *entry);
 
 void loop__fd_dispatch(loop_t *loop, const struct selector_event *events, int n);
-/* Looks for waited-for fds that were closed behind our back. */
+/* Looks for waited-for fds that were closed behind our back, and says when to go on with it. The
+ * selector has to have a check, and fds are waited for. */
 void loop__fd_check(loop_t *loop);
 void loop__watchers_drop(loop_t *loop);
 void loop__fd_free(loop_t *loop);

@@ -379,23 +379,32 @@ static void check_entry(loop_t *loop, int fd, struct loop__fd *entry)
     lose(loop, fd, entry, -EBADF);
 }
 
-/* Costs a system call for each fd that is waited for: done rarely enough to be a thousandth of the
- * time; but a check that took long only because another process ran does not put off the next for
- * long. */
+static void check_next_chunk(loop_t *loop)
+{
+    while (loop->check_next < loop->fd_chunk_count && !loop->fd_chunks[loop->check_next])
+        loop->check_next++;
+    if (loop->check_next < loop->fd_chunk_count)
+        for (int i = 0, first = (int)loop->check_next * FD_CHUNK; i < FD_CHUNK; i++)
+            check_entry(loop, first + i, &loop->fd_chunks[loop->check_next][i]);
+    if (++loop->check_next >= loop->fd_chunk_count)
+        loop->check_next = 0;
+}
+
+/* Costs a system call for each fd that is waited for: so a chunk at a time, and at most a
+ * two-hundredth of the time. A look that took long only because another process ran does not put
+ * off the next for long. In virtual time there is nothing to spread it over. */
 void loop__fd_check(loop_t *loop)
 {
-    const int64_t interval_min = 100 * NS_PER_MS, interval_max = 2 * NS_PER_S;
-    enum { SHARE = 1000 };
-    loop->check_wanted = false;
-    if (!loop->ops->check || !(loop->fd_waits + loop->watchers))
-        return;
+    const int64_t pause_max = 100 * NS_PER_MS;
+    enum { SHARE = 200 };
+    if (loop->check_next == 0)
+        loop->check_wanted = false;
     int64_t start = clock_real_now();
-    for (unsigned chunk = 0; chunk < loop->fd_chunk_count; chunk++)
-        for (int i = 0; loop->fd_chunks[chunk] && i < FD_CHUNK; i++)
-            check_entry(loop, (int)chunk * FD_CHUNK + i, &loop->fd_chunks[chunk][i]);
+    do
+        check_next_chunk(loop);
+    while (loop->check_next > 0 && loop->clock.is_virtual);
     int64_t end = clock_real_now(), pause = (end - start) * SHARE;
-    pause = pause < interval_min ? interval_min : pause > interval_max ? interval_max : pause;
-    loop->check_at = end + pause;
+    loop->check_at = end + (loop->check_next > 0 && pause < pause_max ? pause : pause_max);
 }
 
 void loop__watchers_drop(loop_t *loop)

@@ -68,7 +68,8 @@ bool loop__look(loop_t *loop)
  * time. */
 static bool wants_check(const loop_t *loop)
 {
-    return loop->check_wanted && loop->fd_waits + loop->watchers && loop->ops->check;
+    return (loop->check_wanted || loop->check_next > 0) && loop->fd_waits + loop->watchers > 0 &&
+           loop->ops->check;
 }
 
 /* Does what is best done while there is nothing else to do; returns how long until there is more of
@@ -76,12 +77,10 @@ static bool wants_check(const loop_t *loop)
 static int64_t do_chores(loop_t *loop)
 {
     int64_t limit = loop->client && loop->client->idle(loop) ? NS_PER_S : TIME_NEVER;
-    if (!wants_check(loop))
-        return limit;
-    int64_t left = loop->clock.is_virtual ? 0 : loop->check_at - loop->now;
-    if (left <= 0)
+    if (wants_check(loop) && (loop->clock.is_virtual || loop->now >= loop->check_at))
         loop__fd_check(loop);
-    return left > 0 && left < limit ? left : limit;
+    int64_t left = wants_check(loop) ? loop->check_at - loop->now : TIME_NEVER;
+    return left < limit ? left : limit;
 }
 
 /* How long to wait, where the caller allows `timeout` (negative: for ever). */
