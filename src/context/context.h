@@ -40,6 +40,14 @@ static inline __attribute__((always_inline)) void context_switch(struct context 
     sanitizer_arrive(&from->fiber);
 }
 
+/* Begins to fetch what a suspended context touches first: the frame of the call it left in, and
+ * what lies above that in its caller's, such as a buffer. */
+static inline void context_prefetch(const struct context *context)
+{
+    for (int line = 0; line < 4; line++)
+        __builtin_prefetch((const char *)context->sp + line * 64, 1);
+}
+
 /* Makes `context` a fresh one on the stack between low and high: the first switch to it calls
  * entry(arg), which must not return. */
 void coloop__context_birth(struct context *context, void *low, void *high, void (*entry)(void *),
