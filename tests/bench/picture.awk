@@ -1,4 +1,4 @@
-# The picture, in SVG; after medians.awk. A line is a work, a dot a contender: the further to the right,
+# The picture, in SVG; after medians.awk. A line is a work, a mark a contender: the further to the right,
 # the more times the limit it takes (or, where there is none, the best of all). The scale is logarithmic.
 function reference(key,    i, name, least) {
     if (has(key, "limit")) return "limit"
@@ -25,12 +25,14 @@ function vertical(times, color,    x) {
     stroke(x, TOP - 10, x, bottom, color)
     text(x, TOP - 16, "middle", times)
 }
-function dot(x, y, name, times,    radius) {
+function mark(x, y, name, times,    radius) {
     radius = name == OWN ? 5.5 : 3.5
-    printf "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" fill=\"%s\">", x, y, radius, color[name]
-    printf "<title>%s %.2f</title></circle>\n", name, times
+    printf "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"%.1f\" ", x - radius,
+        y - radius, 2 * radius, 2 * radius, name in square ? 0 : radius
+    printf "fill=\"%s\"><title>%s %.2f</title></rect>\n", color[name], name, times
 }
-# libcoloop is red, its variants lighter, the limits grey; the peers share the rest.
+# libcoloop is red, its variants lighter, the limits grey; the peers share the rest, and are squares the
+# second time round.
 function choose_colors(    i, n, colors, next_) {
     n = split("#1f77b4 #2ca02c #9467bd #8c564b #e377c2 #17becf #bcbd22 #ff7f0e #393b79 #637939 #8c6d31",
         colors, " ")
@@ -38,14 +40,17 @@ function choose_colors(    i, n, colors, next_) {
         if (names[i] == OWN) color[names[i]] = "#d62728"
         else if (names[i] ~ "^" OWN) color[names[i]] = "#f4a3a3"
         else if (names[i] ~ /^limit/) color[names[i]] = "#999999"
-        else color[names[i]] = colors[next_++ % n + 1]
+        else {
+            color[names[i]] = colors[next_ % n + 1]
+            if (next_++ >= n) square[names[i]] = 1
+        }
     }
 }
 function legend(    i, x, y) {
     x = LEFT + WIDTH + 30
     for (i = 1; i <= contenders; i++) {
         y = TOP + (i - 1) * 18
-        dot(x, y, names[i], 1)
+        mark(x, y, names[i], 1)
         text(x + 12, y + 4, "start", names[i])
     }
 }
@@ -56,9 +61,9 @@ function line(key, y,    i, base, t) {
     for (i = contenders; i >= 1; i--) {
         if (!has(key, names[i]) || names[i] == OWN) continue
         t = ratio(key, names[i], base)
-        dot(x_of(t), y, names[i], t)
+        mark(x_of(t), y, names[i], t)
     }
-    if (has(key, OWN)) dot(x_of(ratio(key, OWN, base)), y, OWN, ratio(key, OWN, base))
+    if (has(key, OWN)) mark(x_of(ratio(key, OWN, base)), y, OWN, ratio(key, OWN, base))
 }
 END {
     LEFT = 250; WIDTH = 700; TOP = 60; STEP = 18; LEAST = 0.5; MOST = 1000
