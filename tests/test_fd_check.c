@@ -123,7 +123,69 @@ static void the_last_of_many_is_noticed(void **state)
     assert_int_equal(run_task(close_last, NULL), 0);
     close_many();
 }
+
+/* An event says that it was open then, and may have been the last. */
+static int wait_twice(void *fd)
+{
+    char byte;
+    CHECK_INT(co_await_fd(*(int *)fd, CO_READ), CO_READ);
+    CHECK_INT((int)read(*(int *)fd, &byte, 1), 1);
+    return wait_until_closed(fd);
+}
+
+static int close_after_event(void *unused)
+{
+    (void)unused;
+    int rc = 0;
+    co_task_t *task = co_spawn(wait_twice, &fds[0]);
+    co_yield_now();
+    CHECK_INT((int)write(peers[1], "x", 1), 1);
+    co_sleep(1);
+    close(fds[0]);
+    co_timeout(GUARD_MS) rc = co_await_task(task);
+    CHECK_INT(rc, 1);
+    return 0;
+}
+
+static void one_that_had_an_event_is_noticed(void **state)
+{
+    (void)state;
+    open_many();
+    assert_int_equal(run_real_task(close_after_event, NULL), 0);
+    assert_int_equal(dup2(peers[0], fds[0]), fds[0]);
+    assert_int_equal(run_task(close_after_event, NULL), 0);
+    close_many();
+}
+
+/* --- Peace ------------------------------------------------------------------------------------ */
+
+static int waits_for_ever;
+
+int __real_epoll_wait(int set, struct epoll_event *events, int n, int timeout);
+int __wrap_epoll_wait(int set, struct epoll_event *events, int n, int timeout);
+int __wrap_epoll_wait(int set, struct epoll_event *events, int n, int timeout)
+{
+    waits_for_ever += timeout < 0;
+    return __real_epoll_wait(set, events, n, timeout < 0 ? 0 : timeout);
+}
+
+static void it_ends_when_nothing_happens(void **state)
+{
+    (void)state;
+    SKIP_IF(!selector_is("epoll"), "epoll_wait is looked at");
+    open_many();
+    loop_t *loop = open_real_loop();
+    co_task_release(loop_spawn(loop, wait_for, &peers[0]));
+    waits_for_ever = 0;
+    for (int turns = 0; turns < 30 && !waits_for_ever; turns++)
+        loop_run_once(loop, -1);
+    assert_int_equal(waits_for_ever, 1);
+    close_loop(loop);
+    close_many();
+}
 #else
+ONLY_ON_LINUX(it_ends_when_nothing_happens)
+ONLY_ON_LINUX(one_that_had_an_event_is_noticed)
 ONLY_ON_LINUX(a_pass_is_not_held_up_for_all_fds)
 ONLY_ON_LINUX(the_last_of_many_is_noticed)
 #endif
@@ -133,6 +195,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pass_is_not_held_up_for_all_fds),
         cmocka_unit_test(the_last_of_many_is_noticed),
+        cmocka_unit_test(one_that_had_an_event_is_noticed),
+        cmocka_unit_test(it_ends_when_nothing_happens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

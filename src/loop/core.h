@@ -198,6 +198,7 @@ struct loop__fd {
     uint32_t forgotten;  /* how often the number became another file, as far as we were told */
     struct list waits;   /* of struct loop__fd_wait; made at first use, and of own fds at once */
     struct loop__watcher *watchers[2]; /* reader, writer; allocated with the first */
+    bool told; /* an event has come since loop__fd_check was here: it was not closed by then */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* One waiter, in the waiter's memory. wake(wait, ready) is called once, when some of `events` are

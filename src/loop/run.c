@@ -174,7 +174,7 @@ static void run_pass(loop_t *loop)
 {
     list_append(&loop->batch, &loop->ready);
     loop->passes++;
-    loop->check_wanted = true;
+    loop->check_wanted |= !list_empty(&loop->batch);
     for (struct coloop__link *link; (link = loop->batch.head.next) != &loop->batch.head;) {
         struct loop__ready *item = container_of(link, struct loop__ready, link);
         list_remove_first(&loop->batch);
@@ -204,6 +204,7 @@ static int begin(loop_t *loop)
         loop->turn_began--;
     loop->turn_limit = 1;
     loop->passes_chain = false;
+    loop->check_wanted = true; /* its user has run */
     return 0;
 }
 
