@@ -1,9 +1,14 @@
 /* bench.h: what the benchmark programs share.
  *
- * Each contender is a program: the hand-written limit, libcoloop, a peer. `PROGRAM` runs all its
- * works once, `PROGRAM WORK` one of them, each in a process of its own on the first core, and
- * writes a line for each result:
+ * Each contender, the hand-written limit, libcoloop or a peer, is a program, as they do not go
+ * together in one: libev defines libevent's names too, State Threads and Go are worlds of their
+ * own, and one's heap and threads would change another's figures.
+ *
+ * `PROGRAM` runs all its works once, `PROGRAM WORK` one of them, each in a process of its own on
+ * the first core, and writes a line for each result:
+ *
  *     work <TAB> contender <TAB> parameter <TAB> unit <TAB> value
+ *
  * tests/bench/run.sh runs the contenders in turn, several times, and takes medians. The sizes of
  * the works are here, so that all contenders do the same. */
 #ifndef BENCH_H
