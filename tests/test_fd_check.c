@@ -5,6 +5,7 @@
 #ifdef __linux__
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 
 enum { FDS = 700, AT_ONCE = 256, GUARD_MS = 20000 };
 
@@ -183,7 +184,36 @@ static void it_ends_when_nothing_happens(void **state)
     close_loop(loop);
     close_many();
 }
+
+/* A foreign loop that polls ours is not woken for it either. */
+static bool alarmed;
+
+int __real_timerfd_settime(int fd, int flags, const struct itimerspec *t, struct itimerspec *old);
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *t, struct itimerspec *old);
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *t, struct itimerspec *old)
+{
+    alarmed = t->it_value.tv_sec || t->it_value.tv_nsec;
+    return __real_timerfd_settime(fd, flags, t, old);
+}
+
+static void it_ends_in_a_foreign_loop_as_well(void **state)
+{
+    (void)state;
+    SKIP_IF(!selector_is("epoll"), "timerfd_settime is looked at");
+    open_many();
+    loop_t *loop = open_real_loop();
+    co_task_release(loop_spawn(loop, wait_for, &peers[0]));
+    assert_true(loop_fd(loop) >= 0);
+    int64_t give_up = loop_time(loop) + GUARD_MS * INT64_C(1000000);
+    do
+        loop_run_once(loop, 0);
+    while (alarmed && loop_time(loop) < give_up);
+    assert_false(alarmed);
+    close_loop(loop);
+    close_many();
+}
 #else
+ONLY_ON_LINUX(it_ends_in_a_foreign_loop_as_well)
 ONLY_ON_LINUX(it_ends_when_nothing_happens)
 ONLY_ON_LINUX(one_that_had_an_event_is_noticed)
 ONLY_ON_LINUX(a_pass_is_not_held_up_for_all_fds)
@@ -197,6 +227,7 @@ int main(void)
         cmocka_unit_test(the_last_of_many_is_noticed),
         cmocka_unit_test(one_that_had_an_event_is_noticed),
         cmocka_unit_test(it_ends_when_nothing_happens),
+        cmocka_unit_test(it_ends_in_a_foreign_loop_as_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
