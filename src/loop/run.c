@@ -83,27 +83,26 @@ static int64_t do_chores(loop_t *loop)
     return left < limit ? left : limit;
 }
 
-/* How long to wait, where the caller allows `timeout` (negative: for ever). */
-static int64_t time_to_wait(loop_t *loop, int64_t timeout)
+/* How long to wait until `end`, or a timer; negative: for ever. */
+static int64_t time_to_wait(loop_t *loop, int64_t end)
 {
     int64_t deadline = loop__next_deadline(loop);
-    if (deadline == TIME_NEVER)
-        return timeout;
-    int64_t left = deadline > loop->now ? deadline - loop->now : 0;
-    return timeout < 0 || left < timeout ? left : timeout;
+    end = deadline < end ? deadline : end;
+    return end == TIME_NEVER ? -1 : end > loop->now ? end - loop->now : 0;
 }
 
-/* The chores may have made work, or found out that there is nothing left to wait for. */
-static int64_t plan_wait(loop_t *loop, int64_t timeout)
+/* The chores may have made work, or found out that there is nothing left to wait for. *cut: they
+ * are due again before the wait ends. */
+static int64_t plan_wait(loop_t *loop, int64_t end, bool *cut)
 {
     bool could = can_wake(loop);
     int64_t limit = do_chores(loop);
+    *cut = false;
     if (!list_empty(&loop->ready) || loop__has_posts(loop) || (could && !can_wake(loop)))
         return 0;
-    timeout = time_to_wait(loop, timeout);
-    if (loop->clock.is_virtual || limit == TIME_NEVER)
-        return timeout;
-    return timeout < 0 || timeout > limit ? limit : timeout;
+    int64_t wait = time_to_wait(loop, end);
+    *cut = !loop->clock.is_virtual && limit != TIME_NEVER && (wait < 0 || wait > limit);
+    return *cut ? limit : wait;
 }
 
 static int poll_events(loop_t *loop, int64_t timeout)
@@ -128,16 +127,36 @@ static int poll_virtually(loop_t *loop, int64_t timeout)
     return 0;
 }
 
+static int poll_and_look_at_clock(loop_t *loop, int64_t timeout)
+{
+    int n = loop->clock.is_virtual ? poll_virtually(loop, timeout) : poll_events(loop, timeout);
+    loop->now = loop__clock(loop);
+    return n;
+}
+
+/* Waits for events, a timer or the end of the timeout. Chores that come due meanwhile are done on
+ * the way: they are no reason to return to who called loop_run_once. */
+static int wait_for_events(loop_t *loop, int64_t timeout, bool *waited)
+{
+    loop->now = loop__clock(loop);
+    int64_t end = time_after(loop->now, timeout), before, wait;
+    bool cut;
+    int n;
+    do {
+        before = loop->now;
+        wait = plan_wait(loop, end, &cut);
+        n = poll_and_look_at_clock(loop, wait);
+        *waited |= wait != 0;
+    } while (cut && n == 0 && loop->now - before >= wait);
+    return n;
+}
+
 static void turn(loop_t *loop, int64_t timeout)
 {
     int64_t last_turn = loop->now;
-    bool idle = timeout && list_empty(&loop->ready) && !loop__has_posts(loop);
-    if (idle)
-        loop->now = loop__clock(loop);
-    timeout = idle ? plan_wait(loop, timeout) : 0;
-    int n = loop->clock.is_virtual ? poll_virtually(loop, timeout) : poll_events(loop, timeout);
-    loop->now = loop__clock(loop);
-    adapt_turn_limit(loop, timeout ? loop->now : last_turn);
+    bool idle = timeout && list_empty(&loop->ready) && !loop__has_posts(loop), waited = false;
+    int n = idle ? wait_for_events(loop, timeout, &waited) : poll_and_look_at_clock(loop, 0);
+    adapt_turn_limit(loop, waited ? loop->now : last_turn);
     loop__fd_dispatch(loop, loop->event_buffer, n);
     if (!idle && !loop->clock.is_virtual && wants_check(loop) && loop->now >= loop->check_at)
         loop__fd_check(loop);
