@@ -3,12 +3,13 @@
 #include "support.h"
 
 #ifdef __linux__
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
 
-enum { FDS = 700, AT_ONCE = 256, GUARD_MS = 20000 };
+enum { FDS = 1000, AT_ONCE = 512, GUARD_MS = 20000 };
 
 static unsigned char looked_at[2048]; /* so often, since the loop was opened */
 static int looks, most_looks;         /* of this pass, of any */
@@ -156,68 +157,210 @@ static void one_that_had_an_event_is_noticed(void **state)
     close_many();
 }
 
-/* --- Peace ------------------------------------------------------------------------------------ */
+static void ignore(void *unused)
+{
+    (void)unused;
+}
 
-static int waits_for_ever;
+/* It lives on in a duplicate, and what comes of it is told without end. */
+static void one_that_has_events_for_ever_is_noticed(void **state)
+{
+    (void)state;
+    open_many();
+    loop_t *loop = open_real_loop();
+    int64_t give_up = loop_time(loop) + GUARD_MS * INT64_C(1000000);
+    assert_int_equal(loop_add_reader(loop, fds[0], ignore, NULL), 0);
+    assert_int_equal(eventfd_write(fds[0], 1), 0);
+    loop_run_once(loop, -1);
+    int copy = dup(fds[0]);
+    close(fds[0]);
+    while (!reports() && loop_time(loop) < give_up)
+        loop_run_once(loop, 100);
+    assert_int_equal(reports(), 1);
+    close_loop(loop);
+    close(copy);
+    close_many();
+}
+
+static void say_late(void *unused)
+{
+    (void)unused;
+    trace("late");
+}
+
+static void close_first(loop_t *loop, const loop_exception_t *exception, void *unused)
+{
+    (void)loop, (void)unused;
+    trace("%d", exception->error);
+    close(fds[0]);
+}
+
+static void one_that_the_exception_handler_closes_is_noticed(void **state)
+{
+    (void)state;
+    open_many();
+    trace_clear();
+    loop_t *loop = open_loop();
+    loop_set_exception_handler(loop, close_first, NULL);
+    assert_int_equal(loop_add_reader(loop, fds[0], ignore, NULL), 0);
+    assert_int_equal(loop_add_reader(loop, fds[1], ignore, NULL), 0);
+    assert_int_equal(loop_call_later(loop, GUARD_MS, say_late, NULL, NULL), 0);
+    close(fds[1]);
+    loop_run(loop);
+    assert_string_equal(traced(), "-9 -9 late");
+    close_loop(loop);
+    close_many();
+}
+
+/* --- Peace: what happens when the loop is about to wait for ever ------------------------------ */
+
+static int rests;
+static bool (*at_rest)(void); /* true: a signal comes */
 
 int __real_epoll_wait(int set, struct epoll_event *events, int n, int timeout);
 int __wrap_epoll_wait(int set, struct epoll_event *events, int n, int timeout);
 int __wrap_epoll_wait(int set, struct epoll_event *events, int n, int timeout)
 {
-    waits_for_ever += timeout < 0;
-    return __real_epoll_wait(set, events, n, timeout < 0 ? 0 : timeout);
+    rests += timeout < 0;
+    if (timeout < 0 && at_rest && at_rest()) {
+        errno = EINTR;
+        return -1;
+    }
+    return __real_epoll_wait(set, events, n, timeout);
 }
 
-static void it_ends_when_nothing_happens(void **state)
+static loop_t *loop;
+static int ended;
+
+static bool stop(void)
 {
-    (void)state;
-    SKIP_IF(!selector_is("epoll"), "epoll_wait is looked at");
+    loop_stop(loop);
+    return false;
+}
+
+static bool close_one_then_stop(void)
+{
+    return rests == 1 ? close(fds[0]) == 0 : stop();
+}
+
+static int take_all(void *fd)
+{
+    uint64_t count;
+    while (co_await_fd(*(int *)fd, CO_READ) == CO_READ)
+        (void)!read(*(int *)fd, &count, sizeof count);
+    ended++;
+    return 0;
+}
+
+/* Tasks that wait in each chunk, and have had events. */
+static void open_waiting(void)
+{
     open_many();
-    loop_t *loop = open_real_loop();
-    co_task_release(loop_spawn(loop, wait_for, &fds[0]));
-    co_task_release(loop_spawn(loop, wait_for, &fds[FDS - 1]));
-    waits_for_ever = 0;
-    for (int turns = 0; turns < 30 && !waits_for_ever; turns++)
-        loop_run_once(loop, -1);
-    assert_int_equal(waits_for_ever, 1);
+    loop = open_real_loop();
+    ended = 0;
+    for (int i = 0; i < FDS; i += FDS / 8)
+        co_task_release(loop_spawn(loop, take_all, &fds[i]));
+    loop_run_once(loop, 0);
+    for (int i = 0; i < FDS; i += FDS / 8)
+        assert_int_equal(eventfd_write(fds[i], 1), 0);
+}
+
+static void close_waiting(void)
+{
+    at_rest = NULL;
     close_loop(loop);
     close_many();
 }
 
-/* A foreign loop that polls ours is not woken for it either. */
-static bool at_rest;
+static int run_until(bool (*hook)(void))
+{
+    rests = 0;
+    at_rest = hook;
+    return loop_run(loop);
+}
+
+/* And what was closed between two runs is looked for in the second. */
+static void a_run_comes_to_rest(void **state)
+{
+    (void)state;
+    SKIP_IF(!selector_is("epoll"), "epoll_wait is looked at");
+    open_waiting();
+    assert_int_equal(run_until(stop), 1);
+    close(fds[0]);
+    assert_int_equal(ended, 0);
+    assert_int_equal(run_until(stop), 1);
+    assert_int_equal(ended, 1);
+    close_waiting();
+}
+
+static void run_once_comes_to_rest(void **state)
+{
+    (void)state;
+    SKIP_IF(!selector_is("epoll"), "epoll_wait is looked at");
+    open_waiting();
+    rests = 0;
+    at_rest = stop;
+    for (int turns = 0; turns < 30 && !rests; turns++)
+        loop_run_once(loop, -1);
+    assert_int_equal(rests, 1);
+    close_waiting();
+}
+
+static void one_that_a_signal_handler_closes_is_noticed(void **state)
+{
+    (void)state;
+    SKIP_IF(!selector_is("epoll"), "epoll_wait is looked at");
+    open_waiting();
+    assert_int_equal(run_until(close_one_then_stop), 1);
+    assert_int_equal(ended, 1);
+    close_waiting();
+}
+
+/* --- In a foreign loop ------------------------------------------------------------------------ */
+
+static int64_t alarm_ns; /* so far ahead is the last one */
 
 int __real_timerfd_settime(int fd, int flags, const struct itimerspec *t, struct itimerspec *old);
 int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *t, struct itimerspec *old);
 int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *t, struct itimerspec *old)
 {
-    at_rest = !t->it_value.tv_sec && !t->it_value.tv_nsec;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    alarm_ns = (t->it_value.tv_sec - now.tv_sec) * INT64_C(1000000000) +
+               (t->it_value.tv_nsec - now.tv_nsec);
     return __real_timerfd_settime(fd, flags, t, old);
 }
 
-static void it_ends_in_a_foreign_loop_as_well(void **state)
+/* It is woken seldom, and yet may close what is waited for. */
+static void one_that_a_foreign_loop_closes_is_noticed(void **state)
 {
     (void)state;
     SKIP_IF(!selector_is("epoll"), "timerfd_settime is looked at");
-    open_many();
-    loop_t *loop = open_real_loop();
-    co_task_release(loop_spawn(loop, wait_for, &fds[0]));
-    assert_true(loop_fd(loop) >= 0);
-    at_rest = false;
+    open_waiting();
+    struct pollfd exported = {.fd = loop_fd(loop), .events = POLLIN};
     int64_t give_up = loop_time(loop) + GUARD_MS * INT64_C(1000000);
-    do
-        loop_run_once(loop, 0);
-    while (!at_rest && loop_time(loop) < give_up);
-    assert_true(at_rest);
-    close_loop(loop);
-    close_many();
+    while (alarm_ns < 200000000 && loop_time(loop) < give_up)
+        if (poll(&exported, 1, 100) > 0)
+            loop_run_once(loop, 0);
+    assert_true(alarm_ns >= 200000000);
+    close(fds[0]);
+    assert_int_equal(ended, 0);
+    while (!ended && loop_time(loop) < give_up)
+        if (poll(&exported, 1, 100) > 0)
+            loop_run_once(loop, 0);
+    assert_int_equal(ended, 1);
+    close_waiting();
 }
 #else
-ONLY_ON_LINUX(it_ends_in_a_foreign_loop_as_well)
-ONLY_ON_LINUX(it_ends_when_nothing_happens)
-ONLY_ON_LINUX(one_that_had_an_event_is_noticed)
 ONLY_ON_LINUX(a_pass_is_not_held_up_for_all_fds)
 ONLY_ON_LINUX(the_last_of_many_is_noticed)
+ONLY_ON_LINUX(one_that_had_an_event_is_noticed)
+ONLY_ON_LINUX(one_that_has_events_for_ever_is_noticed)
+ONLY_ON_LINUX(one_that_the_exception_handler_closes_is_noticed)
+ONLY_ON_LINUX(a_run_comes_to_rest)
+ONLY_ON_LINUX(run_once_comes_to_rest)
+ONLY_ON_LINUX(one_that_a_signal_handler_closes_is_noticed)
+ONLY_ON_LINUX(one_that_a_foreign_loop_closes_is_noticed)
 #endif
 
 int main(void)
@@ -226,8 +369,12 @@ int main(void)
         cmocka_unit_test(a_pass_is_not_held_up_for_all_fds),
         cmocka_unit_test(the_last_of_many_is_noticed),
         cmocka_unit_test(one_that_had_an_event_is_noticed),
-        cmocka_unit_test(it_ends_when_nothing_happens),
-        cmocka_unit_test(it_ends_in_a_foreign_loop_as_well),
+        cmocka_unit_test(one_that_has_events_for_ever_is_noticed),
+        cmocka_unit_test(one_that_the_exception_handler_closes_is_noticed),
+        cmocka_unit_test(a_run_comes_to_rest),
+        cmocka_unit_test(run_once_comes_to_rest),
+        cmocka_unit_test(one_that_a_signal_handler_closes_is_noticed),
+        cmocka_unit_test(one_that_a_foreign_loop_closes_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

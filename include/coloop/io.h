@@ -11,8 +11,8 @@
  * byte then; -EBADF when the fd is not open or is closed meanwhile; -ENOMEM, -ENOSPC when it cannot
  * be registered. Other errors are those of the system call. A fd of the loop's that was closed by a
  * plain close(), or any waited-for fd that code on the loop's thread closed behind the loop's back,
- * is noticed by a check the loop makes now and then (some tenths of a second; among many, a second
- * for each twenty thousand fds waited for), and its waiters get -EBADF. Several tasks may read or
+ * is noticed by a check the loop makes now and then (some tenths of a second; a second or two where
+ * twenty thousand fds are waited for), and its waiters get -EBADF. Several tasks may read or
  * write one fd; all of them are woken and those that come too late wait again. */
 #ifndef COLOOP_IO_H
 #define COLOOP_IO_H

@@ -198,7 +198,8 @@ struct loop__fd {
     uint32_t forgotten;  /* how often the number became another file, as far as we were told */
     struct list waits;   /* of struct loop__fd_wait; made at first use, and of own fds at once */
     struct loop__watcher *watchers[2]; /* reader, writer; allocated with the first */
-    bool told; /* an event has come since loop__fd_check was here: it was not closed by then */
+    bool told;       /* an event has come since loop__fd_check was here: its file was open then */
+    uint8_t skipped; /* looks in a row that left it out because of that */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* One waiter, in the waiter's memory. wake(wait, ready) is called once, when some of `events` are

@@ -64,12 +64,16 @@ bool loop__look(loop_t *loop)
     return false;
 }
 
-/* fds closed behind our back are looked for now and then, while something has run since the last
- * time. */
-static bool wants_check(const loop_t *loop)
+/* When fds closed behind our back are looked for: now and then, while something has run since the
+ * last time. A foreign loop around ours runs without our knowledge. */
+static int64_t next_check(const loop_t *loop)
 {
-    return (loop->check_wanted || loop->check_next > 0) && loop->fd_waits + loop->watchers > 0 &&
-           loop->ops->check;
+    const int64_t blind = 400 * NS_PER_MS;
+    if (!loop->ops->check || loop->fd_waits + loop->watchers == 0)
+        return TIME_NEVER;
+    if (loop->check_wanted || loop->check_next > 0)
+        return loop->check_at;
+    return loop->exported ? loop->check_at + blind : TIME_NEVER;
 }
 
 /* Does what is best done while there is nothing else to do; returns how long until there is more of
@@ -77,10 +81,12 @@ static bool wants_check(const loop_t *loop)
 static int64_t do_chores(loop_t *loop)
 {
     int64_t limit = loop->client && loop->client->idle(loop) ? NS_PER_S : TIME_NEVER;
-    if (wants_check(loop) && (loop->clock.is_virtual || loop->now >= loop->check_at))
+    int64_t when = next_check(loop);
+    if (when <= loop->now || (when < TIME_NEVER && loop->clock.is_virtual)) {
         loop__fd_check(loop);
-    int64_t left = wants_check(loop) ? loop->check_at - loop->now : TIME_NEVER;
-    return left < limit ? left : limit;
+        when = next_check(loop);
+    }
+    return when < TIME_NEVER && when - loop->now < limit ? when - loop->now : limit;
 }
 
 /* How long to wait until `end`, or a timer; negative: for ever. */
@@ -140,14 +146,16 @@ static int wait_for_events(loop_t *loop, int64_t timeout, bool *waited)
 {
     loop->now = loop__clock(loop);
     int64_t end = time_after(loop->now, timeout), before, wait;
-    bool cut;
+    bool cut, interrupted;
     int n;
     do {
         before = loop->now;
         wait = plan_wait(loop, end, &cut);
         n = poll_and_look_at_clock(loop, wait);
         *waited |= wait != 0;
-    } while (cut && n == 0 && loop->now - before >= wait);
+        interrupted = n == 0 && (wait < 0 || loop->now - before < wait);
+        loop->check_wanted |= interrupted; /* a signal's handler has run */
+    } while (cut && n == 0 && !interrupted);
     return n;
 }
 
@@ -158,7 +166,7 @@ static void turn(loop_t *loop, int64_t timeout)
     int n = idle ? wait_for_events(loop, timeout, &waited) : poll_and_look_at_clock(loop, 0);
     adapt_turn_limit(loop, waited ? loop->now : last_turn);
     loop__fd_dispatch(loop, loop->event_buffer, n);
-    if (!idle && !loop->clock.is_virtual && wants_check(loop) && loop->now >= loop->check_at)
+    if (!idle && !loop->clock.is_virtual && loop->now >= next_check(loop))
         loop__fd_check(loop);
     if (loop__has_posts(loop))
         loop__posts_run(loop);
@@ -223,7 +231,7 @@ static int begin(loop_t *loop)
         loop->turn_began--;
     loop->turn_limit = 1;
     loop->passes_chain = false;
-    loop->check_wanted = true; /* its user has run */
+    loop->check_wanted |= !loop->exported; /* its user has run */
     return 0;
 }
 
@@ -231,9 +239,8 @@ static int begin(loop_t *loop)
  * that is set to the past takes a moment to be noticed. */
 static void arm_export(loop_t *loop)
 {
-    int64_t when = loop__next_deadline(loop);
-    if (wants_check(loop) && loop->check_at < when)
-        when = loop->check_at;
+    int64_t when = loop__next_deadline(loop), check = next_check(loop);
+    when = check < when ? check : when;
     if (!list_empty(&loop->ready) || when <= loop__clock(loop))
         loop__wake(loop);
     else
