@@ -268,6 +268,26 @@ static void releasing_more_often_than_held_aborts_and_names_the_task(void **stat
     assert_non_null(strstr(last_words(release_too_often), "'sleep_and_say' (#1)"));
 }
 
+static int await_twice_task(void *arg)
+{
+    co_task_t *task = co_spawn(say, "x");
+    (void)arg;
+    co_await_task(task);
+    return co_await_task(task);
+}
+
+static void await_twice(void)
+{
+    co_run(await_twice_task, NULL);
+}
+
+static void awaiting_a_handle_twice_aborts(void **state)
+{
+    (void)state;
+    SKIP_IF(under_valgrind(), "it reads what is freed");
+    assert_non_null(strstr(last_words(await_twice), "awaited or released once more"));
+}
+
 /* --- Wrong calls ------------------------------------------------------------------------------ */
 
 static void spawning_nothing_or_a_stack_too_large_is_invalid(void **state)
@@ -414,6 +434,7 @@ int main(void)
         cmocka_unit_test(releasing_more_often_than_held_aborts_and_names_the_task),
         cmocka_unit_test(spawning_nothing_or_a_stack_too_large_is_invalid),
         cmocka_unit_test(a_thread_without_a_loop_may_not_spawn),
+        cmocka_unit_test(awaiting_a_handle_twice_aborts),
         cmocka_unit_test(a_forked_child_may_not_spawn),
         cmocka_unit_test(suspending_outside_a_coroutine_is_refused_and_keeps_the_handle),
         cmocka_unit_test(without_memory_spawning_fails_and_leaves_nothing),

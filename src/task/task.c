@@ -231,8 +231,14 @@ co_task_t *co_task_retain(co_task_t *task)
 
 void co_task_release(co_task_t *task)
 {
-    if (!task || --task->references)
+    if (!task)
         return;
+    unsigned held = task->references--;
+    if (held > 1)
+        return;
+    if (held == 0)
+        loop__abort(
+            "a task was awaited or released once more than its handle was held; it has ended");
     if (!task->done)
         loop__abort("task '%s' (#%llu) was released more often than it was held", task->name,
                     (unsigned long long)task->id);
