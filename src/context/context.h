@@ -44,7 +44,7 @@ static inline __attribute__((always_inline)) void context_switch(struct context 
  * what lies above that in its caller's, such as a buffer. */
 static inline void context_prefetch(const struct context *context)
 {
-    for (int line = 0; line < 4; line++)
+    for (int line = 0; line < 3; line++)
         __builtin_prefetch((const char *)context->sp + line * 64, 1);
 }
 

@@ -378,17 +378,21 @@ void loop__fd_dispatch(loop_t *loop, const struct selector_event *events, int n)
 static bool is_told(loop_t *loop, struct loop__fd *entry)
 {
     enum { SKIPS_MAX = 3 };
-    bool told = entry->told && entry->skipped < SKIPS_MAX && !loop->clock.is_virtual;
+    if (!entry->told || entry->skipped == SKIPS_MAX || loop->clock.is_virtual) {
+        entry->told = false;
+        entry->skipped = 0;
+        return false;
+    }
     entry->told = false;
-    entry->skipped = told ? entry->skipped + 1 : 0;
-    loop->check_wanted |= told;
-    return told;
+    entry->skipped++;
+    loop->check_wanted = true;
+    return true;
 }
 
 static void check_entry(loop_t *loop, int fd, struct loop__fd *entry)
 {
-    unsigned events = entry->registered ? waited_for(entry) | watched(entry) : 0;
-    if (!events || is_told(loop, entry) || loop->ops->check(loop->selector, fd, events) == 0)
+    unsigned events = waited_for(entry) | watched(entry);
+    if (!events || loop->ops->check(loop->selector, fd, events) == 0)
         return;
     entry->own = false;
     lose(loop, fd, entry, -EBADF);
@@ -400,7 +404,8 @@ static void check_next_chunk(loop_t *loop)
     if (loop->check_next == 0)
         loop->check_wanted = false;
     for (int i = 0; chunk && i < FD_CHUNK; i++)
-        check_entry(loop, (int)loop->check_next * FD_CHUNK + i, &chunk[i]);
+        if (chunk[i].registered && !is_told(loop, &chunk[i]))
+            check_entry(loop, (int)loop->check_next * FD_CHUNK + i, &chunk[i]);
     do
         loop->check_next++;
     while (loop->check_next < loop->fd_chunk_count && !loop->fd_chunks[loop->check_next]);
