@@ -8,12 +8,13 @@
  *
  * Every call here suspends when it has to wait, and returns -EPERM outside a coroutine, -ECANCELED
  * or -ETIMEDOUT when the task or a scope around it is cancelled or expired, without having moved a
- * byte then; -EBADF when the fd is not open or is closed meanwhile; -ENOMEM, -ENOSPC when it cannot
- * be registered. Other errors are those of the system call. A fd of the loop's that was closed by a
- * plain close(), or any waited-for fd that code on the loop's thread closed behind the loop's back,
- * is noticed by a check the loop makes now and then (some tenths of a second; among many, a second
- * for each twenty thousand fds waited for), and its waiters get -EBADF. Several tasks may read or
- * write one fd; all of them are woken and those that come too late wait again. */
+ * byte then; -EBADF when the fd is not open, not open for that direction, or closed meanwhile;
+ * -ENOMEM, -ENOSPC when it cannot be registered. Other errors are those of the system call. A fd of
+ * the loop's that was closed by a plain close(), or any waited-for fd that code on the loop's
+ * thread closed behind the loop's back, is noticed by a check the loop makes now and then (some
+ * tenths of a second; among many, a second for each twenty thousand fds waited for), and its
+ * waiters get -EBADF. Several tasks may read or write one fd; all of them are woken and those that
+ * come too late wait again. */
 #ifndef COLOOP_IO_H
 #define COLOOP_IO_H
 
@@ -28,8 +29,9 @@ extern "C" {
 enum { CO_READ = 1, CO_WRITE = 2 };
 
 /* Waits until fd is readable (CO_READ), writable (CO_WRITE) or either, and returns the ready ones
- * of those asked for. Hang-up and error count as both. A regular file is always ready. -EINVAL: no
- * event asked for. */
+ * of those asked for. Hang-up and error count as both. A regular file is always ready. A
+ * direction fd was not opened for is no error here, but waited for: the write end of a pipe is
+ * readable when its last reader is gone. -EINVAL: no event asked for. */
 #define co_await_fd(fd, events) co_await_fd_here((fd), (events), CO_HERE)
 COLOOP_API int co_await_fd_here(int fd, int events, const char *where);
 
