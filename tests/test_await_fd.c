@@ -9,7 +9,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #endif
 
 enum { GUARD_MS = 20000, STARTED = -1000 };
@@ -247,7 +249,57 @@ static void a_signalfd_inside_a_foreign_epoll_wakes(void **state)
     run_own_and_foreign(signalfd_and_epoll);
     sigprocmask(SIG_SETMASK, &before, NULL);
 }
+
+static int open_pidfd(pid_t pid)
+{
+#ifdef SYS_pidfd_open
+    return (int)syscall(SYS_pidfd_open, pid, 0);
 #else
+    (void)pid;
+    return -1;
+#endif
+}
+
+/* The child ends when the pipe is closed. */
+static pid_t fork_reader(int fds[2])
+{
+    char byte;
+    pid_t child = fork();
+    if (child != 0)
+        return child;
+    close(fds[1]);
+    _exit(read(fds[0], &byte, 1) == 0 ? 7 : 8);
+}
+
+static int pidfd(void *arg)
+{
+    int fds[2], status = 0, rc = 0;
+    CHECK_INT(pipe2(fds, O_CLOEXEC), 0);
+    pid_t child = fork_reader(fds);
+    int fd = open_pidfd(child);
+    CHECK(child > 0 && fd >= 0);
+    if (*(bool *)arg)
+        CHECK_INT(co_adopt(fd), 0);
+    co_timeout(0) rc = co_await_fd(fd, CO_READ);
+    CHECK_INT(rc, -ETIMEDOUT);
+    close(fds[0]);
+    close(fds[1]);
+    CHECK_INT(co_await_fd(fd, CO_READ), CO_READ);
+    CHECK_INT(waitpid(child, &status, WNOHANG), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    return co_close(fd);
+}
+
+static void a_pidfd_wakes_when_the_child_ends(void **state)
+{
+    (void)state;
+    int fd = open_pidfd(getpid());
+    SKIP_IF(fd < 0, "this kernel has no pidfd_open");
+    close(fd);
+    run_own_and_foreign(pidfd);
+}
+#else
+ONLY_ON_LINUX(a_pidfd_wakes_when_the_child_ends)
 ONLY_ON_LINUX(an_eventfd_wakes)
 ONLY_ON_LINUX(a_timerfd_wakes_again_and_again)
 ONLY_ON_LINUX(a_signalfd_inside_a_foreign_epoll_wakes)
@@ -526,6 +578,7 @@ int main(void)
         cmocka_unit_test(an_eventfd_wakes),
         cmocka_unit_test(a_timerfd_wakes_again_and_again),
         cmocka_unit_test(a_signalfd_inside_a_foreign_epoll_wakes),
+        cmocka_unit_test(a_pidfd_wakes_when_the_child_ends),
         cmocka_unit_test(a_thousand_fds_ready_at_once_wake_all),
         cmocka_unit_test(a_thousand_waiters_on_one_fd_are_all_woken),
         cmocka_unit_test(cancelled_waiters_leave_the_others_waiting),

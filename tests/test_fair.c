@@ -1,7 +1,7 @@
 /* Fairness: nobody starves others, be it by calls that never wait or by ignoring a cancellation. */
 #include "support.h"
 
-enum { BOUND = 1000 }; /* calls that nobody may make without giving way */
+enum { BOUND = 65 }; /* calls that nobody may make without giving way: task.h promises it */
 
 static bool ran;
 
@@ -68,6 +68,37 @@ static int call_in_shield(void)
     return rc == 1;
 }
 
+static co_chan_t *chan;
+static co_mutex_t mutex;
+static co_rwlock_t rwlock;
+static co_sem_t sem;
+
+static int call_send(void)
+{
+    return co_chan_send(chan, NULL) == 0;
+}
+
+static int call_mutex(void)
+{
+    int rc = co_mutex_lock(&mutex);
+    co_mutex_unlock(&mutex);
+    return rc == 0;
+}
+
+static int call_rwlock(void)
+{
+    int rc = co_rwlock_rdlock(&rwlock);
+    co_rwlock_unlock(&rwlock);
+    return rc == 0;
+}
+
+static int call_sem(void)
+{
+    int rc = co_sem_acquire(&sem);
+    co_sem_release(&sem);
+    return rc == 0;
+}
+
 static int return_9(void *arg)
 {
     (void)arg;
@@ -117,9 +148,40 @@ static void a_task_whose_calls_all_succeed_at_once_gives_way(void **state)
     static call_fn *const calls[] = {
         call_await_fd,       call_bad_fd,     call_wait,       call_await,     call_gather,
         call_gather_nothing, call_gather_all, call_in_timeout, call_in_shield, call_write_and_read,
+        call_send,           call_mutex,      call_rwlock,     call_sem,
     };
+    chan = co_chan_new(0, CO_UNBOUNDED);
+    co_sem_init(&sem, 1);
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         check_bound(calls[i]);
+    co_chan_free(chan);
+}
+
+static int try_often(void *arg)
+{
+    (void)arg;
+    ran = false;
+    CHECK_INT(co_go(run_once, NULL), 0);
+    for (int i = 0; i < 10 * BOUND; i++) {
+        CHECK_INT(co_chan_try_send(chan, NULL), 0);
+        CHECK_INT(co_chan_try_recv(chan, NULL), 0);
+        CHECK_INT(co_chan_try_recv(chan, NULL), -EAGAIN);
+        CHECK_INT(co_mutex_trylock(&mutex), 0);
+        co_mutex_unlock(&mutex);
+        CHECK_INT(co_sem_tryacquire(&sem), 0);
+        co_sem_release(&sem);
+    }
+    CHECK(!ran);
+    return 0;
+}
+
+static void the_try_forms_never_give_way(void **state)
+{
+    (void)state;
+    chan = co_chan_new(0, CO_UNBOUNDED);
+    co_sem_init(&sem, 1);
+    assert_int_equal(run_task(try_often, NULL), 0);
+    co_chan_free(chan);
 }
 
 static void eager_spawns_do_not_renew_the_budget(void **state)
@@ -358,6 +420,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_task_whose_calls_all_succeed_at_once_gives_way),
+        cmocka_unit_test(the_try_forms_never_give_way),
         cmocka_unit_test(eager_spawns_do_not_renew_the_budget),
         cmocka_unit_test(timers_are_not_starved),
         cmocka_unit_test(fds_are_not_starved),

@@ -416,6 +416,47 @@ static void a_reset_ends_reads_and_writes(void **state)
     }
 }
 
+/* --- Flags ------------------------------------------------------------------------------------ */
+
+static int write_ab(void *arg)
+{
+    CHECK_INT(co_write(*(int *)arg, "ab", 2), 2);
+    return 0;
+}
+
+static int use_flags(void *arg)
+{
+    int fds[2];
+    char data[4];
+    ssize_t n = 0;
+    make_socketpair(fds);
+    for (int i = 0; i < 2 && *(bool *)arg; i++)
+        CHECK_INT(co_adopt(fds[i]), 0);
+    co_timeout(0) n = co_recv(fds[0], data, 4, 0);
+    CHECK_INT(n, -ETIMEDOUT);
+    CHECK_INT(co_go(write_ab, &fds[1]), 0);
+    CHECK_INT(co_recv(fds[0], data, 4, MSG_WAITALL), 2);
+    CHECK_INT(co_go(write_ab, &fds[1]), 0);
+    CHECK_INT(co_recv(fds[0], data, 4, MSG_DONTWAIT), 2);
+    write_ab(&fds[1]);
+    co_timeout(0) n = co_recv(fds[0], data, 4, 0);
+    CHECK_INT(n, 2);
+    while (n > 0)
+        n = send(fds[1], data, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    co_timeout(1000) n = co_send(fds[1], data, 1, MSG_DONTWAIT);
+    CHECK_INT(n, -ETIMEDOUT);
+    co_close(fds[0]);
+    co_close(fds[1]);
+    return 0;
+}
+
+static void flags_neither_prolong_a_wait_nor_prevent_it(void **state)
+{
+    (void)state;
+    for (int own = 0; own < 2; own++)
+        assert_int_equal(run_task(use_flags, (&(bool){own})), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +469,7 @@ int main(void)
         cmocka_unit_test(an_fd_passed_with_many_bytes_arrives_once),
         cmocka_unit_test(peeking_takes_nothing_away),
         cmocka_unit_test(a_reset_ends_reads_and_writes),
+        cmocka_unit_test(flags_neither_prolong_a_wait_nor_prevent_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

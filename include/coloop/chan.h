@@ -25,10 +25,10 @@ typedef struct co_chan_options {
 } co_chan_options_t;
 
 /* A channel for items of item_size bytes (0: mere signals) that holds up to `capacity` of them: 0
- * is a rendezvous, where a sender waits for its receiver; CO_UNBOUNDED never makes a sender wait.
- * options may be NULL. Buffers grow as they fill. The order is that of the buffered items: those of
- * parked senders enter the buffer in the order of arrival. NULL with errno ENOMEM or EINVAL. The
- * caller frees it with co_chan_free. */
+ * is a rendezvous, where a sender waits for its receiver; CO_UNBOUNDED never makes a sender wait,
+ * though it gives way now and then (task.h). options may be NULL. Buffers grow as they fill. The
+ * order is that of the buffered items: those of parked senders enter the buffer in the order of
+ * arrival. NULL with errno ENOMEM or EINVAL. The caller frees it with co_chan_free. */
 #define co_chan_new(item_size, capacity) co_chan_new_with((item_size), (capacity), NULL)
 COLOOP_API co_chan_t *co_chan_new_with(size_t item_size, size_t capacity,
                                        const co_chan_options_t *options);
@@ -102,8 +102,20 @@ typedef struct co_case {
  * or set; nothing is consumed. CO_TASK(NULL), a task that could not be spawned, happens at once
  * with the result -ENOMEM. CO_AFTER(0) happens when no other case can. -ECANCELED, -ETIMEDOUT: none
  * happened; -EINVAL: n is 0 or a case is none; -ENOMEM, -EBADF and the like: a case could not be
- * waited for, and none happened. co_case_t cases[] = {CO_RECV(jobs, &job), CO_SIGNAL(SIGTERM),
- * CO_AFTER(1000)}; switch (co_select(cases, 3)) ... */
+ * waited for, and none happened: -EDEADLK for CO_TASK(co_self()).
+ *
+ *     co_case_t cases[] = {CO_RECV(jobs, &job), CO_SIGNAL(SIGTERM), CO_AFTER(1000)};
+ *     switch (rc = co_select(cases, 3)) {
+ *     case 0:
+ *         return cases[0].result < 0 ? cases[0].result : work_on(&job);
+ *     case 1:
+ *         return finish();
+ *     case 2:
+ *         return report_idle();
+ *     default:
+ *         return rc;
+ *     }
+ */
 #define co_select(cases, n) co_select_here((cases), (n), CO_HERE)
 COLOOP_API int co_select_here(co_case_t cases[], size_t n, const char *where);
 

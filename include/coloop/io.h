@@ -8,12 +8,13 @@
  *
  * Every call here suspends when it has to wait, and returns -EPERM outside a coroutine, -ECANCELED
  * or -ETIMEDOUT when the task or a scope around it is cancelled or expired, without having moved a
- * byte then; -EBADF when the fd is not open or is closed meanwhile; -ENOMEM, -ENOSPC when it cannot
- * be registered. Other errors are those of the system call. A fd of the loop's that was closed by a
- * plain close(), or any waited-for fd that code on the loop's thread closed behind the loop's back,
- * is noticed by a check the loop makes now and then (some tenths of a second; a second or two where
- * twenty thousand fds are waited for), and its waiters get -EBADF. Several tasks may read or
- * write one fd; all of them are woken and those that come too late wait again. */
+ * byte then; -EBADF when the fd is not open, not open for that direction, or closed meanwhile;
+ * -ENOMEM, -ENOSPC when it cannot be registered. Other errors are those of the system call. A fd of
+ * the loop's that was closed by a plain close(), or any waited-for fd that code on the loop's
+ * thread closed behind the loop's back, is noticed by a check the loop makes now and then (some
+ * tenths of a second; a second or two where twenty thousand fds are waited for), and its waiters
+ * get -EBADF. Several tasks may read or write one fd; all of them are woken and those that come too
+ * late wait again. */
 #ifndef COLOOP_IO_H
 #define COLOOP_IO_H
 
@@ -28,12 +29,20 @@ extern "C" {
 enum { CO_READ = 1, CO_WRITE = 2 };
 
 /* Waits until fd is readable (CO_READ), writable (CO_WRITE) or either, and returns the ready ones
- * of those asked for. Hang-up and error count as both. A regular file is always ready. -EINVAL: no
- * event asked for. */
+ * of those asked for. Hang-up and error count as both. A regular file is always ready. A direction
+ * fd was not opened for is no error here, but waited for: the write end of a pipe is readable when
+ * its last reader is gone. A pidfd (pidfd_open(2), Linux) is readable when the child has ended, so
+ * that waitpid(2) does not block. -EINVAL: no event asked for. */
 #define co_await_fd(fd, events) co_await_fd_here((fd), (events), CO_HERE)
 COLOOP_API int co_await_fd_here(int fd, int events, const char *where);
 
-/* Reads what there is, at most size bytes, as read(2): the number of bytes, 0 at the end. */
+/* Reads what there is, at most size bytes, as read(2): the number of bytes, 0 at the end. The flags
+ * are those of recv(2), but for two. MSG_WAITALL does not make a call wait for more once it has
+ * some: loop over co_read for a message of known length. MSG_DONTWAIT, here and in the calls that
+ * send, is ignored, and the call waits. A mere try, -ETIMEDOUT if there is nothing yet, is
+ *
+ *     co_timeout(0) n = co_recv(fd, data, size, 0);
+ */
 #define co_read(fd, data, size) co_read_here((fd), (data), (size), CO_HERE)
 #define co_readv(fd, iov, n) co_readv_here((fd), (iov), (n), CO_HERE)
 #define co_recv(fd, data, size, flags) co_recv_here((fd), (data), (size), (flags), CO_HERE)
@@ -80,7 +89,8 @@ COLOOP_API int co_connect_here(int fd, const struct sockaddr *address, socklen_t
                                const char *where);
 
 /* Closes fd, whatever its kind; whoever waits on it in this loop gets -EBADF. Does not suspend.
- * Also outside coroutines. 0, or -EBADF. */
+ * Also outside coroutines. The file of a unix socket that listened stays: unlink it. 0, or -EBADF.
+ */
 COLOOP_API int co_close(int fd);
 
 /* Makes a foreign fd the loop's own: sets O_NONBLOCK (on the open file, which a dup or another

@@ -25,9 +25,9 @@ COLOOP_API int co_port(int fd);
 COLOOP_API int co_tcp_connect_here(const char *host, int port, const char *where);
 
 /* The same for a socket in the file system; a path that begins with '@' is an abstract one (Linux).
- * Listening replaces a socket file that nobody listens on any more; -EADDRINUSE if somebody does,
- * or if the path is another kind of file. -ENAMETOOLONG. co_unix_connect suspends, co_unix_listen
- * does not. */
+ * Listening replaces a socket file that nobody listens on any more, as co_close leaves it behind;
+ * -EADDRINUSE if somebody does, or if the path is another kind of file. -ENAMETOOLONG.
+ * co_unix_connect suspends, co_unix_listen does not. */
 #define co_unix_connect(path) co_unix_connect_here((path), CO_HERE)
 COLOOP_API int co_unix_listen(const char *path);
 COLOOP_API int co_unix_connect_here(const char *path, const char *where);

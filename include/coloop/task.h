@@ -11,6 +11,14 @@
  * later released unread is reported then. A task that was cancelled and returns -ECANCELED has not
  * failed in this sense. A finished task whose handle is held keeps one page of memory.
  *
+ * A suspending call that need not wait gives way all the same: of those that a task makes without a
+ * wait in between at least every 64th does, be it a read, a lock, a semaphore, a send to an
+ * unbounded channel or one that fails (but for -ENOMEM). This is a promise: a task that always
+ * finds what it asks for, or ignores its cancellation, starves no other task, timer or fd. And it
+ * is a warning: the call has had its effect by then, but others run, and deadlines may pass, before
+ * it returns. Where nobody may come in between, make no call that suspends: the try forms
+ * (co_mutex_trylock, co_chan_try_send, ...) never give way, nor do unlock, release, set and close.
+ *
  * Suspending calls return -EPERM outside a coroutine, and -ECANCELED or -ETIMEDOUT without effect
  * when the task or a scope around the call is cancelled or expired (scope.h).
  *

@@ -104,11 +104,21 @@ static bool ready_now(int fd, short events)
     return poll(&p, 1, 0) > 0;
 }
 
+/* What to do with an fd that is not ready: it is waited for, unless it was not opened for reading
+ * and so never will be. */
+static ssize_t not_readable(int fd)
+{
+    return (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY ? -EBADF : -EAGAIN;
+}
+
 /* A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and not more for sure.
  */
 static ssize_t write_file(int fd, const void *data, size_t size, const struct loop__fd *own)
 {
-    if (!own && size && !(fcntl(fd, F_GETFL) & O_NONBLOCK)) {
+    int flags = own || !size ? O_NONBLOCK : fcntl(fd, F_GETFL);
+    if (!(flags & O_NONBLOCK)) {
+        if ((flags & O_ACCMODE) == O_RDONLY)
+            return -EBADF;
         if (!ready_now(fd, POLLOUT))
             return -EAGAIN;
         size = size > PIPE_BUF ? PIPE_BUF : size;
@@ -125,7 +135,7 @@ static ssize_t read_foreign(int fd, void *data, size_t size)
     ssize_t n = result_of(recv(fd, data, size, MSG_DONTWAIT));
     if (n != -ENOTSOCK)
         return n;
-    return ready_now(fd, POLLIN) ? result_of(read(fd, data, size)) : -EAGAIN;
+    return ready_now(fd, POLLIN) ? result_of(read(fd, data, size)) : not_readable(fd);
 }
 
 static ssize_t try_read(struct transfer *t, const struct loop__fd *own)
@@ -174,7 +184,7 @@ static size_t iov_bytes(const struct iovec *iov, int n)
 static ssize_t try_readv(struct transfer *t, const struct loop__fd *own)
 {
     if (!own && iov_bytes(t->iov, (int)t->size) && !ready_now(t->fd, POLLIN))
-        return -EAGAIN;
+        return not_readable(t->fd);
     return result_of(readv(t->fd, t->iov, (int)t->size));
 }
 
