@@ -60,9 +60,11 @@ COLOOP_API void co_group_cancel(co_group_t *group);
 
 /* The block form: declares `co_group_t *g` for the block that follows and waits at its end; *rc (rc
  * may be NULL) gets what co_group_wait returns. Leaving the block early, by break, return or
- * co_throw, cancels the children and waits for them; continue goes to its end. A message that was
- * noted in a block left early (return co_fail(...)) stays the task's, whatever the children note.
- * Outside a coroutine the block is skipped, and *rc is -EPERM. */
+ * co_throw, cancels the children and waits for them; continue goes to its end. *rc is set when they
+ * have ended, whatever the block has put there; children that were cancelled and say so have not
+ * failed: it is 0 after co_group_cancel and after a break, if nothing else failed. A message that
+ * was noted in a block left early (return co_fail(...)) stays the task's, whatever the children
+ * note. Outside a coroutine the block is skipped, and *rc is -EPERM. */
 #define co_group(g, rc) CO__GROUP(g, (rc), __COUNTER__)
 #define CO__GROUP(g, rc, n) CO__GROUP_(g, rc, COLOOP__JOIN(co__group_, n))
 #define CO__GROUP_(g, rc, group)                                                                   \

@@ -37,7 +37,15 @@ typedef struct loop_options {
  * unknown or not available here, or a stack size that is too large; ENOMEM, EMFILE; ENOTSUP, with a
  * line on stderr, where hardware shadow stacks are on that this build cannot switch. The caller
  * closes it with loop_close. A thread may have several loops, but only one of them runs at a time.
- */
+ *
+ * The first task of a process installs handlers of SIGSEGV and SIGBUS, which tell of stack
+ * overflows and pass all other faults on to the handlers that were there before; and a thread that
+ * has none is given an alternate signal stack while it has loops with tasks.
+ *
+ * In a child that was forked while the loop ran, a task may exec, _exit, co_close and run a loop of
+ * its own (co_run). If it suspends instead, it goes on in its parent's loop with all tasks there
+ * were, and takes events away from its parent: that is well only where the parent ends at once, as
+ * in daemon(3). */
 COLOOP_API loop_t *loop_new(const loop_options_t *options);
 
 /* Runs the loop until no task, call, timer or watcher is left, and returns 0; or until loop_stop,

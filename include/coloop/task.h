@@ -67,9 +67,10 @@ COLOOP_API co_task_t *co_spawn_here(loop_t *loop, const co_spawn_options_t *opti
 COLOOP_API int co_go_here(const char *name, co_fn *fn, void *arg, const char *where);
 
 /* Makes a loop, runs fn(arg) as its first task and everything that it starts, closes the loop and
- * returns the first task's result. -EDEADLK: the first task could never end. A negative errno if
- * there is no loop to be had. A message noted with the failure (co_fail, co_throw) goes to stderr,
- * as nobody else can read it. */
+ * returns the first task's result. After loop_stop all tasks are cancelled; the first one's result
+ * is returned all the same. -EDEADLK: the first task could never end. A negative errno if there is
+ * no loop to be had. A message noted with the failure (co_fail, co_throw) goes to stderr, as nobody
+ * else can read it. */
 #define co_run(fn, arg) co_run_here(#fn, (fn), (arg), CO_HERE)
 COLOOP_API int co_run_here(const char *name, co_fn *fn, void *arg, const char *where);
 
