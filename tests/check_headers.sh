@@ -9,7 +9,7 @@ warnings='-Wall -Wextra -Wpedantic -Wshadow -Werror'
 idioms='
 #include <coloop.h>
 long read_soon(int fd, void *to) { long n; co_timeout(500) n = co_read(fd, to, 1); return n; }
-long read_until(int fd, void *to, int64_t at) { long n; co_timeout_at(at) { n = co_read(fd, to, 1); } return n; }
+long read_by(int fd, void *to, int64_t at) { long n; co_timeout_at(at) n = co_read(fd, to, 1); return n; }
 long read_on(int fd, void *to) { long n; co_shield() n = co_read(fd, to, 1); return n; }'
 
 compile() { # compiler, language, standard
