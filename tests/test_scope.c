@@ -43,6 +43,26 @@ static void a_call_ends_when_the_time_around_it_has_passed(void **state)
     assert_int_equal(run_task(time_out, NULL), 0);
 }
 
+/* That a block sets a variable is known to the compiler: else it would warn here. */
+static int set_in_blocks(void *arg)
+{
+    int first, second, third;
+    (void)arg;
+    co_timeout(1) first = co_sleep(5);
+    co_timeout_at(loop_time(loop_current())) second = co_sleep(5);
+    co_shield() third = co_sleep(5);
+    CHECK_INT(first, -ETIMEDOUT);
+    CHECK_INT(second, -ETIMEDOUT);
+    CHECK_INT(third, 0);
+    return 0;
+}
+
+static void what_a_block_sets_is_set(void **state)
+{
+    (void)state;
+    assert_int_equal(run_task(set_in_blocks, NULL), 0);
+}
+
 static int time_out_again(void *arg)
 {
     (void)arg;
@@ -379,6 +399,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_ends_when_the_time_around_it_has_passed),
+        cmocka_unit_test(what_a_block_sets_is_set),
         cmocka_unit_test(an_expired_scope_stays_expired_until_it_is_left),
         cmocka_unit_test(of_nested_timeouts_the_earlier_one_ends_the_call),
         cmocka_unit_test(a_hundred_timeouts_may_be_nested),

@@ -72,12 +72,10 @@ COLOOP_API bool co_scope_cancelled(const co_scope_t *scope);
     for (co_scope_t scope __attribute__((cleanup(co_scope_leave))), *once = begin(&scope, value);  \
          once; once = 0)
 /* Never NULL, so the compiler knows that the block runs, and what it sets is set. */
-COLOOP_API __attribute__((returns_nonnull)) co_scope_t *co__timeout_begin(co_scope_t *scope,
-                                                                          int64_t ms);
-COLOOP_API __attribute__((returns_nonnull)) co_scope_t *co__timeout_at_begin(co_scope_t *scope,
-                                                                             int64_t when_ns);
-COLOOP_API __attribute__((returns_nonnull)) co_scope_t *co__shield_begin(co_scope_t *scope,
-                                                                         int64_t unused);
+#define CO__NEVER_NULL __attribute__((returns_nonnull))
+COLOOP_API co_scope_t *co__timeout_begin(co_scope_t *scope, int64_t ms) CO__NEVER_NULL;
+COLOOP_API co_scope_t *co__timeout_at_begin(co_scope_t *scope, int64_t when_ns) CO__NEVER_NULL;
+COLOOP_API co_scope_t *co__shield_begin(co_scope_t *scope, int64_t unused) CO__NEVER_NULL;
 
 #ifdef __cplusplus
 }
