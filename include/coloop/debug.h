@@ -15,8 +15,8 @@ extern "C" {
 
 /* Writes every task to file as a tree, children under the task that spawned them: name, id, state,
  * what it waits for and where, how long it has been waiting, bytes of stack used and its size. Also
- * from gdb: call loop_dump(loop_current(), 0) A NULL file is stderr, a NULL loop is said to be
- * none. */
+ * from gdb, in every program with tasks: call loop_dump(loop_current(), 0) A NULL file is stderr, a
+ * NULL loop is said to be none. */
 COLOOP_API void loop_dump(loop_t *loop, FILE *file);
 
 typedef struct loop_statistics {

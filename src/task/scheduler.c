@@ -2,7 +2,14 @@
 #include "base/alloc.h"
 #include "task/core.h"
 
+#include <stdio.h>
+
 _Thread_local co_task_t *co__current;
+
+/* For debuggers, which can call only what has been linked, the tasks' dump comes along with the
+ * tasks. It is not for our use: the layer of debugging is above this one. */
+COLOOP_API void loop_dump(loop_t *loop, FILE *file);
+static void (*const for_debuggers)(loop_t *, FILE *) __attribute__((used)) = loop_dump;
 
 static void init_pool(struct stack_pool *pool, size_t size)
 {
