@@ -1,4 +1,5 @@
-/* Debug mode: what runs too long without a pause is reported, and nothing else. */
+/* Debug mode: what runs too long without a pause is reported, and who goes on in spite of being
+ * cancelled, and nothing else. */
 #include "support.h"
 
 #include <stdio.h>
@@ -182,8 +183,109 @@ static void a_slow_task_that_ended_is_there_until_the_handler_has_returned(void 
     close_loop(loop);
 }
 
-/* --- Nothing to report
- * ----------------------------------------------------------------------------------- */
+/* --- Tasks that do not listen ----------------------------------------------------------------- */
+
+static int deaf_calls;
+
+static int go_on(void *arg)
+{
+    (void)arg;
+    lines[0] = __LINE__ + 2;
+    for (int i = 0; i < deaf_calls; i++)
+        co_sleep(10);
+    return 0;
+}
+
+static int go_on_for_several_timeouts(void *arg)
+{
+    for (int i = 0; i < 3; i++)
+        co_timeout(5) go_on(arg);
+    return 0;
+}
+
+static void cancel(void *task)
+{
+    co_task_cancel(task);
+}
+
+/* Each call after the first one returns the code at once. */
+static int reports_of_deaf(loop_t *loop, co_fn *fn, int calls, int64_t cancel_ms)
+{
+    deaf_calls = calls + 1;
+    co_task_t *task = co_spawn_here(loop, NULL, "deaf one", fn, NULL, CO_HERE);
+    assert_int_equal(loop_call_later(loop, cancel_ms, cancel, task, NULL), 0);
+    assert_int_equal(loop_run_until(loop, task), 0);
+    return reports();
+}
+
+static void a_task_that_ignores_its_cancellation_is_reported_once(void **state)
+{
+    (void)state;
+    char place[64];
+    loop_t *loop = open_debug_loop(100000);
+    assert_int_equal(reports_of_deaf(loop, go_on, 5000, 5), 1);
+    snprintf(place, sizeof place, "test_slow.c:%d", lines[0]);
+    check_reported(place);
+    check_reported("'deaf one' (#1)");
+    check_reported("in spite of being cancelled");
+    check_reported("co_sleep");
+    check_reported("|0|");
+    close_loop(loop);
+}
+
+static void a_task_that_ignores_its_timeout_is_reported_once_for_each(void **state)
+{
+    (void)state;
+    loop_t *loop = open_debug_loop(100000);
+    assert_int_equal(reports_of_deaf(loop, go_on_for_several_timeouts, 5000, 1000), 3);
+    check_reported("in spite of being out of time");
+    close_loop(loop);
+}
+
+static void a_few_calls_in_spite_of_a_code_are_not_reported(void **state)
+{
+    (void)state;
+    loop_t *loop = open_debug_loop(100000);
+    assert_int_equal(reports_of_deaf(loop, go_on, 900, 5), 0);
+    assert_int_equal(reports_of_deaf(loop, go_on_for_several_timeouts, 900, 1000), 0);
+    close_loop(loop);
+}
+
+static void without_debug_mode_a_deaf_task_is_not_reported(void **state)
+{
+    (void)state;
+    loop_t *loop = open_loop_with(&(loop_options_t){.virtual_time = true});
+    bool debug = getenv("COLOOP_DEBUG") && strcmp(getenv("COLOOP_DEBUG"), "0") != 0;
+    assert_int_equal(reports_of_deaf(loop, go_on, 5000, 5), debug);
+    close_loop(loop);
+}
+
+/* Its calls before the close are not held against it: it may clean up then as any other. */
+static int go_on_and_clean_up(void *arg)
+{
+    int rc = go_on(arg);
+    for (int i = 0; i < 3; i++)
+        co_yield_now();
+    trace("cleaned up");
+    return rc;
+}
+
+static void calls_before_the_close_do_not_count_for_it(void **state)
+{
+    (void)state;
+    loop_t *loop = open_debug_loop(100000);
+    deaf_calls = 1000000;
+    co_task_t *task = loop_spawn(loop, go_on_and_clean_up, NULL);
+    assert_int_equal(loop_call_later(loop, 5, cancel, task, NULL), 0);
+    while (reports() == 0 && loop_run_once(loop, 10) > 0)
+        ;
+    deaf_calls = 0;
+    co_task_release(task);
+    close_loop(loop);
+    assert_string_equal(traced(), "cleaned up");
+}
+
+/* --- Nothing to report ------------------------------------------------------------------------ */
 
 static int reports_of(const loop_options_t *options)
 {
@@ -231,6 +333,11 @@ int main(void)
         cmocka_unit_test(a_slow_callback_is_reported),
         cmocka_unit_test(the_handler_of_a_report_may_look_around_and_start_more),
         cmocka_unit_test(a_slow_task_that_ended_is_there_until_the_handler_has_returned),
+        cmocka_unit_test(a_task_that_ignores_its_cancellation_is_reported_once),
+        cmocka_unit_test(a_task_that_ignores_its_timeout_is_reported_once_for_each),
+        cmocka_unit_test(a_few_calls_in_spite_of_a_code_are_not_reported),
+        cmocka_unit_test(without_debug_mode_a_deaf_task_is_not_reported),
+        cmocka_unit_test(calls_before_the_close_do_not_count_for_it),
         cmocka_unit_test(within_the_limit_nothing_is_reported),
         cmocka_unit_test(the_environment_switches_debug_mode_on),
     };

@@ -1,8 +1,9 @@
 /* debug.h: what is going on. Nothing here suspends or changes anything.
  *
  * With loop_options_t.debug, or COLOOP_DEBUG=1 in the environment, the loop also reports every
- * callback or task that ran longer than slow_ms without a pause: through the exception handler,
- * with error 0. */
+ * callback or task that ran longer than slow_ms without a pause, and every task that makes a
+ * thousand suspending calls in spite of one and the same cancellation or timeout: through the
+ * exception handler, with error 0. */
 #ifndef COLOOP_DEBUG_H
 #define COLOOP_DEBUG_H
 
