@@ -2,6 +2,7 @@
  * cancelled, and nothing else. */
 #include "support.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -119,16 +120,66 @@ static void slow_callback(void *arg)
     keep_busy();
 }
 
-static void a_slow_callback_is_reported(void **state)
+static void remove_and_be_slow(void *fd)
+{
+    loop_remove_writer(loop_current(), *(int *)fd);
+    keep_busy();
+}
+
+static void remove_signal_and_be_slow(void *arg)
+{
+    loop_remove_signal_handler(loop_current(), SIGUSR1);
+    slow_callback(arg);
+}
+
+static void check_callback_reported(loop_fn *fn)
+{
+    char address[64];
+    snprintf(address, sizeof address, "callback %p ", (void *)(uintptr_t)fn);
+    check_reported(address);
+    check_reported("|0|"); /* a warning, and no error */
+}
+
+static void check_callback(loop_t *loop, loop_fn *fn)
+{
+    assert_int_equal(loop_run(loop), 0);
+    check_callback_reported(fn);
+}
+
+static void a_slow_callback_is_reported_by_its_address(void **state)
 {
     (void)state;
+    loop_handle_t handle = {0};
     loop_t *loop = open_debug_loop(SLOW_MS);
     assert_int_equal(loop_call_soon(loop, slow_callback, NULL, NULL), 0);
-    assert_int_equal(loop_run(loop), 0);
-    assert_true(reports() >= 1);
-    check_reported("|0|");
-    check_reported("callback");
+    check_callback(loop, slow_callback);
     close_loop(loop);
+    loop = open_debug_loop(SLOW_MS);
+    assert_int_equal(loop_call_later(loop, 5, slow_callback, NULL, &handle), 0);
+    check_callback(loop, slow_callback);
+    close_loop(loop);
+    loop = open_debug_loop(SLOW_MS);
+    assert_int_equal(loop_call_soon_threadsafe(loop, slow_callback, NULL), 0);
+    check_callback(loop, slow_callback);
+    close_loop(loop);
+}
+
+static void a_slow_watcher_or_signal_handler_is_reported_by_its_address(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    loop_t *loop = open_debug_loop(SLOW_MS);
+    assert_int_equal(loop_add_writer(loop, ends[1], remove_and_be_slow, &ends[1]), 0);
+    check_callback(loop, remove_and_be_slow);
+    assert_int_equal(loop_add_signal_handler(loop, SIGUSR1, remove_signal_and_be_slow, NULL), 0);
+    raise(SIGUSR1);
+    for (int i = 0; i < 10; i++)
+        loop_run_once(loop, 0);
+    check_callback_reported(remove_signal_and_be_slow);
+    close_loop(loop);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 /* A handler for reports that is slow itself, or starts things, does no harm. */
@@ -330,7 +381,8 @@ int main(void)
         cmocka_unit_test(a_slow_task_is_reported_with_where_it_was_resumed),
         cmocka_unit_test(a_task_slow_from_its_start_is_reported_with_where_it_was_spawned),
         cmocka_unit_test(of_an_eager_child_and_its_parent_the_slow_one_is_reported),
-        cmocka_unit_test(a_slow_callback_is_reported),
+        cmocka_unit_test(a_slow_callback_is_reported_by_its_address),
+        cmocka_unit_test(a_slow_watcher_or_signal_handler_is_reported_by_its_address),
         cmocka_unit_test(the_handler_of_a_report_may_look_around_and_start_more),
         cmocka_unit_test(a_slow_task_that_ended_is_there_until_the_handler_has_returned),
         cmocka_unit_test(a_task_that_ignores_its_cancellation_is_reported_once),

@@ -3,7 +3,8 @@
  * With loop_options_t.debug, or COLOOP_DEBUG=1 in the environment, the loop also reports every
  * callback or task that ran longer than slow_ms without a pause, and every task that makes a
  * thousand suspending calls in spite of one and the same cancellation or timeout: through the
- * exception handler, with error 0. */
+ * exception handler, with error 0. A callback is told by the address of its function: in gdb, info
+ * symbol ADDRESS names it. */
 #ifndef COLOOP_DEBUG_H
 #define COLOOP_DEBUG_H
 
