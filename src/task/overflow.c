@@ -79,29 +79,29 @@ static void forward(int signo, siginfo_t *info, void *context)
         die(signo, info);
 }
 
-/* Where the fault happened; 0 where we do not know how to tell. */
-static uintptr_t stack_pointer(const ucontext_t *context)
-{
-#if defined __linux__ && defined __x86_64__ && defined __LP64__
-    return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+/* At the time of the fault, where we know how to tell. */
+#if defined __linux__ && defined __x86_64__
+#define STACK_POINTER(context) ((uintptr_t)(context)->uc_mcontext.gregs[REG_RSP])
 #elif defined __linux__ && defined __aarch64__
-    return (uintptr_t)context->uc_mcontext.sp;
+#define STACK_POINTER(context) ((uintptr_t)(context)->uc_mcontext.sp)
 #elif defined __linux__ && defined __riscv
-    return (uintptr_t)context->uc_mcontext.__gregs[REG_SP];
-#else
-    (void)context;
-    return 0;
+#define STACK_POINTER(context) ((uintptr_t)(context)->uc_mcontext.__gregs[REG_SP])
 #endif
-}
 
 /* The task has made a frame that ends below its stack, and touched it. Not in a signal handler:
  * that may be on the alternate stack, wherever it is. */
-static bool jumped_the_guard(const struct stack *stack, uintptr_t at, const ucontext_t *context)
+static bool jumped_the_guard(const struct stack *stack, uintptr_t at, const void *arg)
 {
+#ifdef STACK_POINTER
     enum { BELOW = 512 }; /* that much below the stack pointer is touched: by calls, the red zone */
-    uintptr_t sp = stack_pointer(context), low = (uintptr_t)stack->low;
+    const ucontext_t *context = arg;
+    uintptr_t sp = STACK_POINTER(context), low = (uintptr_t)stack->low;
     bool alternate = sp - (uintptr_t)context->uc_stack.ss_sp < context->uc_stack.ss_size;
-    return sp && sp < low && !alternate && at < low && at >= sp - BELOW;
+    return sp < low && !alternate && at < low && at >= sp - BELOW;
+#else
+    (void)stack, (void)at, (void)arg;
+    return false;
+#endif
 }
 
 static bool is_overflow(const siginfo_t *info, const void *context)
