@@ -1,13 +1,15 @@
 #!/bin/sh
 # A debugger's backtrace from inside a coroutine shows its functions and ends cleanly where the
-# coroutine began. Usage: check_backtrace.sh PROGRAM, which is tests/backtrace/bt.c. Exit code 77:
-# there is no gdb that can run it.
+# coroutine began; and it can call loop_dump, also in a program that does not. Usage:
+# check_backtrace.sh PROGRAM, which is tests/backtrace/bt.c. Exit code 77: there is no gdb that can
+# run it.
 program=${1:?usage: check_backtrace.sh PROGRAM}
 command -v gdb >/dev/null || { echo "no gdb: skipped"; exit 77; }
 
 out=$(gdb -q -batch -nx -ex 'set debuginfod enabled off' -ex 'set confirm off' \
     -ex 'break innermost' -ex run -ex 'echo === first\n' -ex backtrace -ex continue \
-    -ex 'echo === second\n' -ex backtrace -ex continue \
+    -ex 'echo === second\n' -ex backtrace \
+    -ex 'echo === dump\n' -ex 'call loop_dump(loop_current(), 0)' -ex 'echo === end\n' -ex continue \
     "$program" 2>&1 </dev/null)
 case $out in
     *'ptrace: Operation not permitted'* | *'Could not trace the inferior'*)
@@ -35,6 +37,10 @@ for which in first second; do
         *) complain "the $which backtrace is: $list" ;;
     esac
 done
+case $(echo "$out" | sed -n '/^=== dump/,/^=== end/p') in
+    *"'first_main' (#1)"*"'coroutine_main' (#3) running"*) ;;
+    *) complain "loop_dump does not show the tasks" ;;
+esac
 for phrase in 'corrupt stack' '??' 'Cannot access memory' 'previous frame'; do
     case $out in
         *"$phrase"*) complain "gdb says: $phrase" ;;
@@ -45,5 +51,5 @@ case $out in
     *) complain "the program did not end well" ;;
 esac
 
-[ $bad = 0 ] && echo "backtraces end where their coroutine began" || echo "$out"
+[ $bad = 0 ] && echo "backtraces end where their coroutine began, and tasks are shown" || echo "$out"
 exit $bad

@@ -248,6 +248,21 @@ static void a_thread_may_have_it_settled(void **state)
     assert_int_equal(run_real_task(await_thread, NULL), 0);
 }
 
+static void without_a_hold_the_report_tells_of_it(void **state)
+{
+    (void)state;
+    co_future_t future = {0};
+    struct waiter waiter = {.future = &future};
+    woken = 0;
+    loop_t *loop = open_loop();
+    co_task_release(loop_spawn(loop, await, &waiter));
+    assert_int_equal(loop_run(loop), -EDEADLK);
+    assert_int_equal(reports(), 1);
+    assert_non_null(strstr(reported(), "in co_await_future"));
+    assert_non_null(strstr(reported(), "loop_hold"));
+    close_loop(loop);
+}
+
 /* --- For how long ----------------------------------------------------------------------------- */
 
 static __attribute__((noinline)) void settle_own(struct waiter *waiter)
@@ -353,6 +368,7 @@ int main(void)
         cmocka_unit_test(a_callback_may_settle_it),
         cmocka_unit_test(code_outside_the_run_may_settle_it),
         cmocka_unit_test(a_thread_may_have_it_settled),
+        cmocka_unit_test(without_a_hold_the_report_tells_of_it),
         cmocka_unit_test(it_may_go_as_soon_as_it_is_settled),
         cmocka_unit_test(it_may_be_freed_as_soon_as_it_is_settled),
         cmocka_unit_test(a_closing_loop_cancels_all_waiters),

@@ -202,6 +202,46 @@ static void overflow_with_a_protected_guard(void)
     overflow();
 }
 
+enum { HUGE_FRAME = 256 << 20 }; /* reaches below whatever was mapped before the stack */
+
+static char *volatile lowest; /* so that compilers keep all of the frame */
+
+static int need_a_huge_frame(void *arg)
+{
+    (void)arg;
+    char frame[HUGE_FRAME];
+    lowest = frame;
+    *lowest = 1;
+    return frame[0];
+}
+
+static void jump_over_the_guard(void)
+{
+    loop_t *loop = loop_new(NULL);
+    loop_spawn(loop, need_a_huge_frame, NULL);
+    loop_run(loop);
+}
+
+static __attribute__((noinline)) int pass_on(char *frame)
+{
+    lowest = frame;
+    return *lowest = 1;
+}
+
+static int call_with_a_huge_frame(void *arg)
+{
+    (void)arg;
+    char frame[HUGE_FRAME];
+    return pass_on(frame) + frame[0];
+}
+
+static void jump_over_the_guard_by_a_call(void)
+{
+    loop_t *loop = loop_new(NULL);
+    loop_spawn(loop, call_with_a_huge_frame, NULL);
+    loop_run(loop);
+}
+
 static void *overflow_on_a_thread(void *arg)
 {
     overflow();
@@ -281,6 +321,18 @@ static void an_overflow_on_another_thread_is_found(void **state)
     check_report(overflow_on_two_threads, "runaway", 64 * 1024);
 }
 
+static void an_overflow_that_jumps_over_the_guard_is_found(void **state)
+{
+    (void)state;
+    if (under_valgrind())
+        skip(); /* which has the stacks at so low addresses that none are left below */
+#if !defined __linux__ || !(defined __x86_64__ || defined __aarch64__ || defined __riscv)
+    skip(); /* where the stack pointer is in the handler's context is not known */
+#endif
+    check_report(jump_over_the_guard, "need_a_huge_frame", 64 * 1024);
+    check_report(jump_over_the_guard_by_a_call, "call_with_a_huge_frame", 64 * 1024);
+}
+
 /* --- Faults that are not ours ----------------------------------------------------------------- */
 
 /* valgrind counts each such fault as an error, changes the exit code for it, and repeats the
@@ -318,6 +370,43 @@ static void run_fault_in_callback(void)
     loop_spawn(loop, use_and_return, NULL);
     loop_call_later(loop, 1, touch_forbidden, NULL, NULL);
     loop_run(loop);
+}
+
+/* An alternate stack, and above it a page without access, below the stack of the task. */
+static void touch_below_on_another_stack(int signo)
+{
+    (void)signo;
+    touch_forbidden(NULL);
+}
+
+static int fault_below(void *arg)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), below = here - 4L * HUGE_FRAME;
+    char *memory = mmap((char *)(below & ~(uintptr_t)0xffff), HUGE_FRAME, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || (uintptr_t)memory > here)
+        _exit(1);
+    forbidden = memory + HUGE_FRAME / 2;
+    mprotect(forbidden, HUGE_FRAME / 2, PROT_NONE);
+    if (!arg) {
+        touch_forbidden(arg);
+        return 0;
+    }
+    stack_t alternate = {.ss_sp = memory, .ss_size = HUGE_FRAME / 2};
+    struct sigaction action = {.sa_handler = touch_below_on_another_stack, .sa_flags = SA_ONSTACK};
+    sigaltstack(&alternate, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    return raise(SIGUSR1);
+}
+
+static void run_fault_below(void)
+{
+    co_run(fault_below, NULL);
+}
+
+static void run_fault_below_on_another_stack(void)
+{
+    co_run(fault_below, "on another stack");
 }
 
 static void on_fault_with_info(int signo, siginfo_t *info, void *context)
@@ -384,6 +473,16 @@ static void another_fault_without_handler_kills_without_report(void **state)
     assert_int_equal(run_child(run_fault), -SIGSEGV);
     expect_no_report();
     assert_int_equal(run_child(run_fault_in_callback), -SIGSEGV);
+    expect_no_report();
+}
+
+static void a_fault_below_the_stack_that_is_no_overflow_is_not_reported(void **state)
+{
+    (void)state;
+    skip_under_valgrind();
+    assert_int_equal(run_child(run_fault_below), -SIGSEGV);
+    expect_no_report();
+    assert_int_equal(run_child(run_fault_below_on_another_stack), -SIGSEGV);
     expect_no_report();
 }
 
@@ -500,9 +599,11 @@ int main(void)
         cmocka_unit_test(an_overflow_of_a_stack_used_before_is_found),
         cmocka_unit_test(an_overflow_is_found_by_a_protected_guard),
         cmocka_unit_test(an_overflow_on_another_thread_is_found),
+        cmocka_unit_test(an_overflow_that_jumps_over_the_guard_is_found),
         cmocka_unit_test(a_handler_of_before_gets_other_faults),
         cmocka_unit_test(a_handler_of_before_does_not_get_an_overflow),
         cmocka_unit_test(another_fault_without_handler_kills_without_report),
+        cmocka_unit_test(a_fault_below_the_stack_that_is_no_overflow_is_not_reported),
         cmocka_unit_test(a_handler_of_before_may_jump_out_of_each_fault),
         cmocka_unit_test(a_signal_that_is_sent_does_what_it_did_before),
         cmocka_unit_test(a_run_brings_an_alternate_stack_and_takes_it_away),

@@ -1,6 +1,8 @@
-/* Debug mode: what runs too long without a pause is reported, and nothing else. */
+/* Debug mode: what runs too long without a pause is reported, and who goes on in spite of being
+ * cancelled, and nothing else. */
 #include "support.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -118,16 +120,66 @@ static void slow_callback(void *arg)
     keep_busy();
 }
 
-static void a_slow_callback_is_reported(void **state)
+static void remove_and_be_slow(void *fd)
+{
+    loop_remove_writer(loop_current(), *(int *)fd);
+    keep_busy();
+}
+
+static void remove_signal_and_be_slow(void *arg)
+{
+    loop_remove_signal_handler(loop_current(), SIGUSR1);
+    slow_callback(arg);
+}
+
+static void check_callback_reported(loop_fn *fn)
+{
+    char address[64];
+    snprintf(address, sizeof address, "callback %p ", (void *)(uintptr_t)fn);
+    check_reported(address);
+    check_reported("|0|"); /* a warning, and no error */
+}
+
+static void check_callback(loop_t *loop, loop_fn *fn)
+{
+    assert_int_equal(loop_run(loop), 0);
+    check_callback_reported(fn);
+}
+
+static void a_slow_callback_is_reported_by_its_address(void **state)
 {
     (void)state;
+    loop_handle_t handle = {0};
     loop_t *loop = open_debug_loop(SLOW_MS);
     assert_int_equal(loop_call_soon(loop, slow_callback, NULL, NULL), 0);
-    assert_int_equal(loop_run(loop), 0);
-    assert_true(reports() >= 1);
-    check_reported("|0|");
-    check_reported("callback");
+    check_callback(loop, slow_callback);
     close_loop(loop);
+    loop = open_debug_loop(SLOW_MS);
+    assert_int_equal(loop_call_later(loop, 5, slow_callback, NULL, &handle), 0);
+    check_callback(loop, slow_callback);
+    close_loop(loop);
+    loop = open_debug_loop(SLOW_MS);
+    assert_int_equal(loop_call_soon_threadsafe(loop, slow_callback, NULL), 0);
+    check_callback(loop, slow_callback);
+    close_loop(loop);
+}
+
+static void a_slow_watcher_or_signal_handler_is_reported_by_its_address(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    loop_t *loop = open_debug_loop(SLOW_MS);
+    assert_int_equal(loop_add_writer(loop, ends[1], remove_and_be_slow, &ends[1]), 0);
+    check_callback(loop, remove_and_be_slow);
+    assert_int_equal(loop_add_signal_handler(loop, SIGUSR1, remove_signal_and_be_slow, NULL), 0);
+    raise(SIGUSR1);
+    for (int i = 0; i < 10; i++)
+        loop_run_once(loop, 0);
+    check_callback_reported(remove_signal_and_be_slow);
+    close_loop(loop);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 /* A handler for reports that is slow itself, or starts things, does no harm. */
@@ -182,8 +234,109 @@ static void a_slow_task_that_ended_is_there_until_the_handler_has_returned(void 
     close_loop(loop);
 }
 
-/* --- Nothing to report
- * ----------------------------------------------------------------------------------- */
+/* --- Tasks that do not listen ----------------------------------------------------------------- */
+
+static int deaf_calls;
+
+static int go_on(void *arg)
+{
+    (void)arg;
+    lines[0] = __LINE__ + 2;
+    for (int i = 0; i < deaf_calls; i++)
+        co_sleep(10);
+    return 0;
+}
+
+static int go_on_for_several_timeouts(void *arg)
+{
+    for (int i = 0; i < 3; i++)
+        co_timeout(5) go_on(arg);
+    return 0;
+}
+
+static void cancel(void *task)
+{
+    co_task_cancel(task);
+}
+
+/* Each call after the first one returns the code at once. */
+static int reports_of_deaf(loop_t *loop, co_fn *fn, int calls, int64_t cancel_ms)
+{
+    deaf_calls = calls + 1;
+    co_task_t *task = co_spawn_here(loop, NULL, "deaf one", fn, NULL, CO_HERE);
+    assert_int_equal(loop_call_later(loop, cancel_ms, cancel, task, NULL), 0);
+    assert_int_equal(loop_run_until(loop, task), 0);
+    return reports();
+}
+
+static void a_task_that_ignores_its_cancellation_is_reported_once(void **state)
+{
+    (void)state;
+    char place[64];
+    loop_t *loop = open_debug_loop(100000);
+    assert_int_equal(reports_of_deaf(loop, go_on, 5000, 5), 1);
+    snprintf(place, sizeof place, "test_slow.c:%d", lines[0]);
+    check_reported(place);
+    check_reported("'deaf one' (#1)");
+    check_reported("in spite of being cancelled");
+    check_reported("co_sleep");
+    check_reported("|0|");
+    close_loop(loop);
+}
+
+static void a_task_that_ignores_its_timeout_is_reported_once_for_each(void **state)
+{
+    (void)state;
+    loop_t *loop = open_debug_loop(100000);
+    assert_int_equal(reports_of_deaf(loop, go_on_for_several_timeouts, 5000, 1000), 3);
+    check_reported("in spite of being out of time");
+    close_loop(loop);
+}
+
+static void a_few_calls_in_spite_of_a_code_are_not_reported(void **state)
+{
+    (void)state;
+    loop_t *loop = open_debug_loop(100000);
+    assert_int_equal(reports_of_deaf(loop, go_on, 900, 5), 0);
+    assert_int_equal(reports_of_deaf(loop, go_on_for_several_timeouts, 900, 1000), 0);
+    close_loop(loop);
+}
+
+static void without_debug_mode_a_deaf_task_is_not_reported(void **state)
+{
+    (void)state;
+    loop_t *loop = open_loop_with(&(loop_options_t){.virtual_time = true});
+    bool debug = getenv("COLOOP_DEBUG") && strcmp(getenv("COLOOP_DEBUG"), "0") != 0;
+    assert_int_equal(reports_of_deaf(loop, go_on, 5000, 5), debug);
+    close_loop(loop);
+}
+
+/* Its calls before the close are not held against it: it may clean up then as any other. */
+static int go_on_and_clean_up(void *arg)
+{
+    int rc = go_on(arg);
+    for (int i = 0; i < 3; i++)
+        co_yield_now();
+    trace("cleaned up");
+    return rc;
+}
+
+static void calls_before_the_close_do_not_count_for_it(void **state)
+{
+    (void)state;
+    loop_t *loop = open_debug_loop(100000);
+    deaf_calls = 1000000;
+    co_task_t *task = loop_spawn(loop, go_on_and_clean_up, NULL);
+    assert_int_equal(loop_call_later(loop, 5, cancel, task, NULL), 0);
+    while (reports() == 0 && loop_run_once(loop, 10) > 0)
+        ;
+    deaf_calls = 0;
+    co_task_release(task);
+    close_loop(loop);
+    assert_string_equal(traced(), "cleaned up");
+}
+
+/* --- Nothing to report ------------------------------------------------------------------------ */
 
 static int reports_of(const loop_options_t *options)
 {
@@ -228,9 +381,15 @@ int main(void)
         cmocka_unit_test(a_slow_task_is_reported_with_where_it_was_resumed),
         cmocka_unit_test(a_task_slow_from_its_start_is_reported_with_where_it_was_spawned),
         cmocka_unit_test(of_an_eager_child_and_its_parent_the_slow_one_is_reported),
-        cmocka_unit_test(a_slow_callback_is_reported),
+        cmocka_unit_test(a_slow_callback_is_reported_by_its_address),
+        cmocka_unit_test(a_slow_watcher_or_signal_handler_is_reported_by_its_address),
         cmocka_unit_test(the_handler_of_a_report_may_look_around_and_start_more),
         cmocka_unit_test(a_slow_task_that_ended_is_there_until_the_handler_has_returned),
+        cmocka_unit_test(a_task_that_ignores_its_cancellation_is_reported_once),
+        cmocka_unit_test(a_task_that_ignores_its_timeout_is_reported_once_for_each),
+        cmocka_unit_test(a_few_calls_in_spite_of_a_code_are_not_reported),
+        cmocka_unit_test(without_debug_mode_a_deaf_task_is_not_reported),
+        cmocka_unit_test(calls_before_the_close_do_not_count_for_it),
         cmocka_unit_test(within_the_limit_nothing_is_reported),
         cmocka_unit_test(the_environment_switches_debug_mode_on),
     };

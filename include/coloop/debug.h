@@ -1,8 +1,10 @@
 /* debug.h: what is going on. Nothing here suspends or changes anything.
  *
  * With loop_options_t.debug, or COLOOP_DEBUG=1 in the environment, the loop also reports every
- * callback or task that ran longer than slow_ms without a pause: through the exception handler,
- * with error 0. */
+ * callback or task that ran longer than slow_ms without a pause, and every task that makes a
+ * thousand suspending calls in spite of one and the same cancellation or timeout: through the
+ * exception handler, with error 0. A callback is told by the address of its function: in gdb, info
+ * symbol ADDRESS names it. */
 #ifndef COLOOP_DEBUG_H
 #define COLOOP_DEBUG_H
 
@@ -15,8 +17,8 @@ extern "C" {
 
 /* Writes every task to file as a tree, children under the task that spawned them: name, id, state,
  * what it waits for and where, how long it has been waiting, bytes of stack used and its size. Also
- * from gdb: call loop_dump(loop_current(), 0) A NULL file is stderr, a NULL loop is said to be
- * none. */
+ * from gdb, in every program with tasks: call loop_dump(loop_current(), 0) A NULL file is stderr, a
+ * NULL loop is said to be none. */
 COLOOP_API void loop_dump(loop_t *loop, FILE *file);
 
 typedef struct loop_statistics {

@@ -10,8 +10,11 @@
  *     void *reply;
  *     int rc = co_await_future(&future, &reply);
  *
- * A plain struct, valid when zeroed, used on one loop. It must not go away while somebody waits for
- * it; once it is settled and its callbacks have run it may, even before the waiters run. */
+ * A plain struct, valid when zeroed, used on one loop. Another thread has it resolved by
+ * loop_call_soon_threadsafe; the loop does not know of that, so loop_hold it before and
+ * loop_release it in the call: a loop_run that nothing else keeps going would end with -EDEADLK at
+ * once. It must not go away while somebody waits for it; once it is settled and its callbacks have
+ * run it may, even before the waiters run. */
 #ifndef COLOOP_FUTURE_H
 #define COLOOP_FUTURE_H
 

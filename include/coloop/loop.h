@@ -50,10 +50,11 @@ COLOOP_API loop_t *loop_new(const loop_options_t *options);
 
 /* Runs the loop until no task, call, timer or watcher is left, and returns 0; or until loop_stop,
  * and returns 1 if there is work left then (loop_run may be called again) and 0 if there is none.
- * -EDEADLK: tasks are left that nothing can ever wake; they were reported to the exception handler,
- * the first twenty one by one. -EBUSY: this loop, or another one on this thread, is running
- * already. -ECHILD: the process has forked since loop_new; only the parent may use the loop, the
- * child closes it and makes its own. Signal handlers alone do not keep a loop running. */
+ * -EDEADLK: tasks are left that nothing can ever wake, another thread aside (loop_hold); they were
+ * reported to the exception handler, the first twenty one by one. -EBUSY: this loop, or another one
+ * on this thread, is running already. -ECHILD: the process has forked since loop_new; only the
+ * parent may use the loop, the child closes it and makes its own. Signal handlers alone do not keep
+ * a loop running. */
 COLOOP_API int loop_run(loop_t *loop);
 
 /* Runs the loop until the task is done and returns its result, releasing the handle like

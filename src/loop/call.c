@@ -85,6 +85,12 @@ static void record_run(struct loop__ready *item)
     fn(arg);
 }
 
+loop_fn *loop__call_fn(const struct loop__ready *item)
+{
+    bool mine = item->run == handle_run || item->run == record_run;
+    return mine ? container_of(item, const loop_handle_t, ready)->fn : NULL;
+}
+
 static void record_expire(struct loop__timer *timer)
 {
     loop_handle_t *record = container_of(timer, loop_handle_t, timer);

@@ -127,6 +127,12 @@ static inline bool loop__begin_pass_early(loop_t *loop)
  * ... */
 int loop__run_while(loop_t *loop, const bool *done);
 
+/* For debug mode: the user's function that an item will call; NULL: another file knows. */
+loop_fn *loop__call_fn(const struct loop__ready *item);
+loop_fn *loop__post_fn(const struct loop__ready *item);
+loop_fn *loop__watcher_fn(const struct loop__ready *item);
+loop_fn *loop__signal_fn(const struct loop__ready *item);
+
 /* --- timer.c ---------------------------------------------------------------------------------- */
 
 /* Sets a timer that is not set. expire(timer) is called from a pass once the clock has reached

@@ -178,22 +178,38 @@ static void turn(loop_t *loop, int64_t timeout)
 
 /* --- A pass ----------------------------------------------------------------------------------- */
 
-static void report_slow(loop_t *loop, struct loop__ready *item, int64_t took)
+/* The address of the function that an item will call: the user's, or if we do not know it, ours. */
+static uintptr_t function_of(const struct loop__ready *item)
 {
-    loop__report(loop, 0, NULL, NULL,
-                 "slow: the callback of item %p ran for %lld ms without a pause", (void *)item,
-                 (long long)(took / NS_PER_MS));
+    static loop_fn *(*const kinds[])(const struct loop__ready *) = {
+        loop__call_fn, loop__post_fn, loop__watcher_fn, loop__signal_fn};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        loop_fn *fn = kinds[i](item);
+        if (fn)
+            return (uintptr_t)fn;
+    }
+    return (uintptr_t)item->run;
 }
 
-/* In debug mode each item is timed. Tasks report for themselves, as they know where they were. */
+static void report_slow(loop_t *loop, uintptr_t function, int64_t took)
+{
+    loop__report(
+        loop, 0, NULL, NULL,
+        "slow: the callback %p ran for %lld ms without a pause (gdb's info symbol names it)",
+        (void *)function, (long long)(took / NS_PER_MS));
+}
+
+/* In debug mode each item is timed. Tasks report for themselves, as they know where they were. The
+ * item may be gone when it has run. */
 static void run_timed(loop_t *loop, struct loop__ready *item)
 {
     uint64_t runs_of_client = loop->slow_reported;
+    uintptr_t function = function_of(item);
     int64_t start = clock_real_now();
     item->run(item);
     int64_t took = clock_real_now() - start;
     if (took > loop->slow_ns && runs_of_client == loop->slow_reported)
-        report_slow(loop, item, took);
+        report_slow(loop, function, took);
 }
 
 /* Takes items out of the pass as it goes: what runs may take out others, or begin the next pass. */

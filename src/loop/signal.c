@@ -121,6 +121,11 @@ static void handler_run(struct loop__ready *item)
     handler->fn(handler->arg);
 }
 
+loop_fn *loop__signal_fn(const struct loop__ready *item)
+{
+    return item->run == handler_run ? container_of(item, const struct handler, ready)->fn : NULL;
+}
+
 static bool is_used(struct handler *handler)
 {
     return handler->fn || handler->waking || !list_empty(list_of(&handler->waits));

@@ -110,6 +110,11 @@ static void post_run(struct loop__ready *item)
     fn(arg);
 }
 
+loop_fn *loop__post_fn(const struct loop__ready *item)
+{
+    return item->run == post_run ? container_of(item, const struct loop__post, ready)->fn : NULL;
+}
+
 static struct loop__post *take_in_order(loop_t *loop)
 {
     struct loop__post *post = atomic_exchange(&loop->posted, NULL), *first = NULL;

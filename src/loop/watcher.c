@@ -10,6 +10,12 @@ static void watcher_run(struct loop__ready *item)
     watcher->fn(watcher->arg);
 }
 
+loop_fn *loop__watcher_fn(const struct loop__ready *item)
+{
+    return item->run == watcher_run ? container_of(item, const struct loop__watcher, ready)->fn
+                                    : NULL;
+}
+
 static int add(loop_t *loop, int fd, int direction, loop_fn *fn, void *arg)
 {
     if (!fn)

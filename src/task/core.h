@@ -129,7 +129,9 @@ struct co_task {
     uint64_t searched;                     /* number of the last search for a cycle that came by */
     unsigned gathered;                     /* gathers that have it in awaiting_all */
     unsigned notes;                        /* how often an error was noted or came from elsewhere */
-    unsigned ignored; /* calls that returned a cancellation while the loop was closing */
+    unsigned ignored; /* calls that returned a cancellation: while the loop was closing; in debug
+                         mode, since `order` became what ignored_order is */
+    unsigned ignored_order;
 };
 
 /* Told of all suspensions, for debug/testing.c: with the reason when a task is about to park or to

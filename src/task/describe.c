@@ -70,8 +70,9 @@ void co__report_stuck(loop_t *loop)
             break;
         co__describe(task, text, sizeof text);
         loop__report(loop, -EDEADLK, task->reason.where, task,
-                     "deadlock: task '%s' (#%llu) waits in %s, and nothing can wake it", task->name,
-                     (unsigned long long)task->id, text);
+                     "deadlock: task '%s' (#%llu) waits in %s, and nothing can wake it "
+                     "(call loop_hold before if another thread will)",
+                     task->name, (unsigned long long)task->id, text);
     }
     if (loop->client_work > TOLD_MAX)
         loop__report(loop, -EDEADLK, NULL, NULL,

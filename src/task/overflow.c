@@ -1,10 +1,12 @@
 /* overflow.c: a stack overflow is told for what it is before the process dies of it.
  *
- * A task that runs off its stack faults on the guard below it. The handler of SIGSEGV (and SIGBUS,
- * where some systems report it so) recognises that by the address, writes a report and lets the
- * fault happen again with the default action. Any other fault goes to the handler that was there
- * before. The handler needs a stack of its own: a thread has one while it has loops with tasks, its
- * own if it has set one up already. */
+ * A task that runs off its stack faults on the guard below it, or, with a frame so large that it
+ * jumps over the guard, wherever there is no memory between its stack pointer and its stack:
+ * another stack that begins there is overwritten without a fault. The handler of SIGSEGV (and
+ * SIGBUS, where some systems report it so) recognises that, writes a report and lets the fault
+ * happen again with the default action. Any other fault goes to the handler that was there before.
+ * The handler needs a stack of its own: a thread has one while it has loops with tasks, its own if
+ * it has set one up already. */
 #include "task/core.h"
 
 #include <pthread.h>
@@ -77,14 +79,46 @@ static void forward(int signo, siginfo_t *info, void *context)
         die(signo, info);
 }
 
-static void on_fault(int signo, siginfo_t *info, void *context)
+/* At the time of the fault, where we know how to tell. */
+#if defined __linux__ && defined __x86_64__
+#define STACK_POINTER(context) ((uintptr_t)(context)->uc_mcontext.gregs[REG_RSP])
+#elif defined __linux__ && defined __aarch64__
+#define STACK_POINTER(context) ((uintptr_t)(context)->uc_mcontext.sp)
+#elif defined __linux__ && defined __riscv
+#define STACK_POINTER(context) ((uintptr_t)(context)->uc_mcontext.__gregs[REG_SP])
+#endif
+
+/* The task has made a frame that ends below its stack, and touched it. Not in a signal handler:
+ * that may be on the alternate stack, wherever it is. */
+static bool jumped_the_guard(const struct stack *stack, uintptr_t at, const void *arg)
+{
+#ifdef STACK_POINTER
+    enum { BELOW = 512 }; /* that much below the stack pointer is touched: by calls, the red zone */
+    const ucontext_t *context = arg;
+    uintptr_t sp = STACK_POINTER(context), low = (uintptr_t)stack->low;
+    bool alternate = sp - (uintptr_t)context->uc_stack.ss_sp < context->uc_stack.ss_size;
+    return sp < low && !alternate && at < low && at >= sp - BELOW;
+#else
+    (void)stack, (void)at, (void)arg;
+    return false;
+#endif
+}
+
+static bool is_overflow(const siginfo_t *info, const void *context)
 {
     const co_task_t *task = co__current;
-    if (!task || is_sent(info) || !coloop__stack_overflowed(&task->stack, info->si_addr)) {
+    return task && !is_sent(info) &&
+           (coloop__stack_overflowed(&task->stack, info->si_addr) ||
+            jumped_the_guard(&task->stack, (uintptr_t)info->si_addr, context));
+}
+
+static void on_fault(int signo, siginfo_t *info, void *context)
+{
+    if (!is_overflow(info, context)) {
         forward(signo, info, context);
         return;
     }
-    report(task);
+    report(co__current);
     die(signo, info);
 }
 

@@ -28,6 +28,24 @@ static void end_if_deaf(co_task_t *task)
     co__unwind_all(task, -ECANCELED);
 }
 
+/* In debug mode one that does so at other times is told of, once for each cancellation: it spins,
+ * in the company of others that run. */
+static void tell_if_deaf(co_task_t *task)
+{
+    const struct co__reason *last = &task->reason;
+    if (task->ignored_order != task->order)
+        task->ignored = 0;
+    task->ignored_order = task->order;
+    if (++task->ignored != IGNORED_MAX)
+        return;
+    loop__report(task->loop, 0, last->where ? last->where : task->spawned_at, task,
+                 "deaf: task '%s' (#%llu) goes on in spite of being %s: %d calls returned at once, "
+                 "after %s",
+                 task->name, (unsigned long long)task->id,
+                 task->interrupt == -ETIMEDOUT ? "out of time" : "cancelled", IGNORED_MAX,
+                 last->call ? last->call : "its start");
+}
+
 static void tell_probe(co_task_t *task, const struct co__reason *reason)
 {
     struct co__probe *probe = task->scheduler->probe;
@@ -75,6 +93,8 @@ int co__check_slow(co_task_t *task)
         return -EPERM;
     if (task->loop->closing)
         end_if_deaf(task);
+    else if (task->loop->debug)
+        tell_if_deaf(task);
     co__spend(task); /* nothing has been looked at yet */
     return task->interrupt;
 }

@@ -2,7 +2,14 @@
 #include "base/alloc.h"
 #include "task/core.h"
 
+#include <stdio.h>
+
 _Thread_local co_task_t *co__current;
+
+/* For debuggers, which can call only what has been linked, the tasks' dump comes along with the
+ * tasks. It is not for our use: the layer of debugging is above this one. */
+COLOOP_API void loop_dump(loop_t *loop, FILE *file);
+static void (*const for_debuggers)(loop_t *, FILE *) __attribute__((used)) = loop_dump;
 
 static void init_pool(struct stack_pool *pool, size_t size)
 {
@@ -90,7 +97,9 @@ static void cancel_all(loop_t *loop)
 {
     struct scheduler *scheduler = loop->client_data;
     list_for_each (link, &scheduler->tasks) {
-        co_task_cancel(container_of(link, co_task_t, link));
+        co_task_t *task = container_of(link, co_task_t, link);
+        task->ignored = 0; /* what debug mode counted */
+        co_task_cancel(task);
         loop->cancelled++;
     }
 }

@@ -23,7 +23,7 @@ static __attribute__((noinline)) void make(co_task_t *task, struct scheduler *sc
     task->io.entry = &loop__fd_none;
     co__scopes_init(task);
     task->ending = task->unwound = false;
-    task->ignored = 0;
+    task->ignored = task->ignored_order = 0;
     list_init(&task->observers);
     task->group = NULL;
     task->awaiting = NULL;
