@@ -202,7 +202,6 @@ static int select_signal(void *arg)
         join_selector(&selector);
         CHECK_INT(selector.rc, 1);
         CHECK_INT(selector.cases[1].result, 0);
-        CHECK(is_ignored(SIGUSR1) && is_ignored(SIGUSR2));
         CHECK_INT(try_select(selector.cases, 2), -ETIMEDOUT); /* it is not told again */
     }
     co_case_t none = CO_SIGNAL(SIGKILL), negative = CO_SIGNAL(-1);
@@ -215,6 +214,7 @@ static void a_signal_case_happens_when_it_arrives(void **state)
 {
     (void)state;
     assert_int_equal(run_task(select_signal, NULL), 0);
+    assert_true(is_ignored(SIGUSR1) && is_ignored(SIGUSR2));
     signal(SIGUSR1, SIG_DFL);
     signal(SIGUSR2, SIG_DFL);
 }
@@ -239,8 +239,6 @@ static int signal_for_all(void *arg)
     join_selector(&b);
     CHECK_INT(a.rc + b.rc, 0);
     settle();
-    CHECK_INT(loop_remove_signal_handler(loop, SIGUSR1), 1);
-    CHECK(is_ignored(SIGUSR1));
     return 0;
 }
 
@@ -264,7 +262,7 @@ static int same_signal(void *arg)
         raise(SIGUSR1);
         join_selector(&selector);
         CHECK(selector.rc >= 0);
-        CHECK(is_ignored(SIGUSR1));
+        CHECK_INT(try_select(selector.cases, 3), -ETIMEDOUT);
     }
     return 0;
 }

@@ -115,7 +115,12 @@ typedef struct co_case {
  *     default:
  *         return rc;
  *     }
- */
+ *
+ * No signal is lost between two selects, nor does it kill the process: from the first co_select
+ * with CO_SIGNAL(signo) on, whichever case happens there, the loop handles the signal until
+ * loop_close. It is told to all selects that wait for it when it comes; if none does, to the next
+ * one, once however often it came. (A forked child handles it too, to no effect, until it closes
+ * the loop or calls exec.) */
 #define co_select(cases, n) co_select_here((cases), (n), CO_HERE)
 COLOOP_API int co_select_here(co_case_t cases[], size_t n, const char *where);
 

@@ -77,10 +77,11 @@ COLOOP_API void loop_stop(loop_t *loop);
  * of the user stay open. A loop_hold is waited for, as a thread may be at work on a task's behalf;
  * tasks spawned meanwhile are cancelled as well (those that spawn a successor each keep it going).
  * Returns how many tasks it had to cancel. A task that never ends in spite of being cancelled is
- * reported to the exception handler and ended as if by co_throw. -EBUSY: the loop, or another one
- * on this thread, is running; nothing was done. NULL is ignored. In a forked child only memory and
- * the loop's own fds are freed; -EBUSY if the fork was made while it ran, as the child may be on
- * one of its stacks. */
+ * reported to the exception handler and ended as if by co_throw. Signals that co_select has asked
+ * for get their previous dispositions back at the end. -EBUSY: the loop, or another one on this
+ * thread, is running; nothing was done. NULL is ignored. In a forked child only memory and the
+ * loop's own fds are freed, and dispositions brought back; -EBUSY if the fork was made while it
+ * ran, as the child may be on one of its stacks. */
 COLOOP_API int loop_close(loop_t *loop);
 
 /* The loop that runs on this thread; while none runs, the newest one made on it that is still open;
@@ -144,7 +145,8 @@ COLOOP_API int loop_remove_writer(loop_t *loop, int fd);
 
 /* Calls fn(arg) from the loop, as ordinary code, after the process got signal signo; signals that
  * come faster than the loop turns are one call. Replaces this loop's handler for signo; several
- * loops may handle the same signal. The previous disposition comes back with the last removal.
+ * loops may handle the same signal. The previous disposition comes back with the last removal; but
+ * with loop_close if co_select has asked for the signal too (CO_SIGNAL), which takes none from fn.
  * -EINVAL: not a signal that can be handled so (SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL).
  * -EAGAIN: more than 64 loops handle signals. The removal returns 1 if there was a handler, 0 if
  * not. */

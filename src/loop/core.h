@@ -74,7 +74,7 @@ struct loop {
     atomic_bool stop;
     int wake_read, wake_write; /* an eventfd, twice, or a pipe; -1: the selector wakes itself */
     struct loop__signals *signals;
-    size_t signal_handlers;
+    size_t signal_users; /* callbacks and waits, which a signal may wake */
 
     loop_exception_fn *exception_fn;
     void *exception_arg;
@@ -273,6 +273,11 @@ static inline bool loop__has_posts(loop_t *loop)
     return atomic_load_explicit(&loop->posted, memory_order_relaxed) != NULL;
 }
 void loop__signals_dispatch(loop_t *loop);
+/* Listens for the signal until the loop is closed, and looks whether it has come: to be called
+ * before the other three. 0 or an error of loop_add_signal_handler. */
+int loop__signal_keep(loop_t *loop, int signo);
+/* Whether it came while nobody waited; it is told once. */
+bool loop__signal_take(loop_t *loop, int signo);
 /* One waiter for a signal, in the waiter's memory: wake(wait) is called once, after the next
  * arrival. */
 struct loop__signal_wait {
@@ -280,8 +285,7 @@ struct loop__signal_wait {
     int signo;
     void (*wake)(struct loop__signal_wait *);
 };
-int loop__signal_wait(
-    loop_t *loop, struct loop__signal_wait *wait); /* 0 or an error of loop_add_signal_handler */
+void loop__signal_wait(loop_t *loop, struct loop__signal_wait *wait); /* nothing is to be taken */
 void loop__signal_unwait(loop_t *loop, struct loop__signal_wait *wait);
 void loop__signals_drop(loop_t *loop); /* the user's handlers */
 void loop__signals_free(loop_t *loop);

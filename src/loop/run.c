@@ -286,7 +286,7 @@ static int judge(loop_t *loop)
         return 1;
     if (!loop->client_work)
         return 0;
-    return loop->signal_handlers ? 1 : -EDEADLK;
+    return loop->signal_users ? 1 : -EDEADLK;
 }
 
 static int run_passes(loop_t *loop, const bool *done)

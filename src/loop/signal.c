@@ -6,7 +6,8 @@
  * listening waits until no handler is at work, so that none writes to its fd once that is closed.
  *
  * Invariant: our handler is installed for a signal exactly while users[signo] > 0, the number of
- * loops with a callback or a waiter for it. */
+ * loops with a callback for it or where somebody has waited for it: a signal between two waits
+ * belongs to the second, and must not meet its default action, so the loop goes on listening. */
 #include "base/alloc.h"
 #include "loop/core.h"
 
@@ -17,15 +18,15 @@
 
 enum { SIGNALS = 65, LISTENERS = 64 };
 
-/* A loop's interest in one signal; our handler is installed while there is a callback or a waiter.
- */
+/* A loop's interest in one signal. */
 struct handler {
     struct loop__ready ready;
     loop_fn *fn; /* NULL: none */
     void *arg;
     unsigned seen;
-    bool waking;               /* waiters are being woken, and each may undo others */
-    struct coloop__link waits; /* head of a list of struct loop__signal_wait */
+    bool kept;                 /* until the loop is closed */
+    bool pending;              /* it was kept and came while nobody waited */
+    struct coloop__link waits; /* head of a list of struct loop__signal_wait; while not pending */
 };
 
 struct loop__signals {
@@ -126,12 +127,12 @@ loop_fn *loop__signal_fn(const struct loop__ready *item)
     return item->run == handler_run ? container_of(item, const struct handler, ready)->fn : NULL;
 }
 
-static bool is_used(struct handler *handler)
+static bool is_used(const struct handler *handler)
 {
-    return handler->fn || handler->waking || !list_empty(list_of(&handler->waits));
+    return handler->fn || handler->kept;
 }
 
-/* Makes sure that arrivals of the signal are counted, before a callback or a waiter is added. */
+/* Makes sure that arrivals of the signal are counted, before a callback is added or it is kept. */
 static int use(loop_t *loop, int signo)
 {
     if (!can_be_handled(signo))
@@ -140,18 +141,7 @@ static int use(loop_t *loop, int signo)
     if (rc < 0 || is_used(&loop->signals->handlers[signo]))
         return rc;
     loop->signals->handlers[signo].seen = atomic_load(&arrivals[signo]);
-    if ((rc = install(signo)) == 0)
-        loop->signal_handlers++;
-    return rc;
-}
-
-/* After a callback or a waiter was taken away. */
-static void unuse(loop_t *loop, int signo)
-{
-    if (is_used(&loop->signals->handlers[signo]))
-        return;
-    uninstall(signo);
-    loop->signal_handlers--;
+    return install(signo);
 }
 
 int loop_add_signal_handler(loop_t *loop, int signo, loop_fn *fn, void *arg)
@@ -161,6 +151,7 @@ int loop_add_signal_handler(loop_t *loop, int signo, loop_fn *fn, void *arg)
         return rc;
     struct handler *handler = &loop->signals->handlers[signo];
     handler->ready.run = handler_run;
+    loop->signal_users += !handler->fn;
     handler->fn = fn;
     handler->arg = arg;
     return 0;
@@ -174,52 +165,70 @@ int loop_remove_signal_handler(loop_t *loop, int signo)
     handler->fn = NULL;
     if (list_linked(&handler->ready.link))
         list_remove(&handler->ready.link);
-    unuse(loop, signo);
+    loop->signal_users--;
+    if (!handler->kept)
+        uninstall(signo);
     return 1;
 }
 
-int loop__signal_wait(loop_t *loop, struct loop__signal_wait *wait)
+bool loop__signal_take(loop_t *loop, int signo)
 {
-    int rc = use(loop, wait->signo);
-    if (rc == 0)
-        list_push_back(list_of(&loop->signals->handlers[wait->signo].waits), &wait->link);
-    return rc;
+    struct handler *handler = &loop->signals->handlers[signo];
+    bool was = handler->pending;
+    handler->pending = false;
+    return was;
+}
+
+void loop__signal_wait(loop_t *loop, struct loop__signal_wait *wait)
+{
+    list_push_back(list_of(&loop->signals->handlers[wait->signo].waits), &wait->link);
+    loop->signal_users++;
 }
 
 void loop__signal_unwait(loop_t *loop, struct loop__signal_wait *wait)
 {
     list_remove(&wait->link);
-    unuse(loop, wait->signo);
+    loop->signal_users--;
 }
 
-static void wake_waits(loop_t *loop, int signo)
+/* Each that is woken may undo others. */
+static void wake_waits(loop_t *loop, struct list *waits)
 {
-    struct handler *handler = &loop->signals->handlers[signo];
-    struct list woken;
-    list_init(&woken);
-    list_append(&woken, list_of(&handler->waits));
-    handler->waking = true;
-    for (struct coloop__link *link; (link = list_pop_front(&woken));) {
+    for (struct coloop__link *link; (link = list_pop_front(waits));) {
         struct loop__signal_wait *wait = container_of(link, struct loop__signal_wait, link);
+        loop->signal_users--;
         wait->wake(wait);
     }
-    handler->waking = false;
-    unuse(loop, signo);
+}
+
+/* Tells that it has come, if it has since the last look. */
+static void look(loop_t *loop, int signo)
+{
+    struct handler *handler = &loop->signals->handlers[signo];
+    unsigned now = is_used(handler) ? atomic_load(&arrivals[signo]) : handler->seen;
+    if (now == handler->seen)
+        return;
+    handler->seen = now;
+    if (handler->fn && !list_linked(&handler->ready.link))
+        loop__ready_push(loop, &handler->ready);
+    handler->pending = handler->kept && list_empty(list_of(&handler->waits));
+    wake_waits(loop, list_of(&handler->waits));
 }
 
 void loop__signals_dispatch(loop_t *loop)
 {
-    for (int signo = 1; signo < SIGNALS; signo++) {
-        struct handler *handler = &loop->signals->handlers[signo];
-        unsigned now = is_used(handler) ? atomic_load(&arrivals[signo]) : handler->seen;
-        if (now == handler->seen)
-            continue;
-        handler->seen = now;
-        if (handler->fn && !list_linked(&handler->ready.link))
-            loop__ready_push(loop, &handler->ready);
-        if (!list_empty(list_of(&handler->waits)))
-            wake_waits(loop, signo);
-    }
+    for (int signo = 1; signo < SIGNALS; signo++)
+        look(loop, signo);
+}
+
+int loop__signal_keep(loop_t *loop, int signo)
+{
+    int rc = use(loop, signo);
+    if (rc < 0)
+        return rc;
+    look(loop, signo);
+    loop->signals->handlers[signo].kept = true;
+    return 0;
 }
 
 void loop__signals_drop(loop_t *loop)
@@ -233,6 +242,9 @@ void loop__signals_free(loop_t *loop)
     if (!loop->signals)
         return;
     loop__signals_drop(loop);
+    for (int signo = 1; signo < SIGNALS; signo++)
+        if (loop->signals->handlers[signo].kept)
+            uninstall(signo);
     atomic_store(&listeners[loop->signals->listener], NULL);
     while (atomic_load(&at_work))
         sched_yield();

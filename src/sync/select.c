@@ -74,6 +74,8 @@ static bool try_case(co_case_t *c)
         return happens(c, co_future_done(c->object), 0);
     case CO__CASE_EVENT:
         return happens(c, co_event_is_set(c->object), 0);
+    case CO__CASE_SIGNAL:
+        return happens(c, loop__signal_take(co__current->loop, (int)c->number), 0);
     default:
         return false;
     }
@@ -165,7 +167,8 @@ static int wait_for_signal(co_task_t *self, int signo, struct select_wait *w)
 {
     w->signal.signal = (struct loop__signal_wait){.signo = signo, .wake = signal_wake};
     w->wait.undo = signal_undo;
-    return loop__signal_wait(self->loop, &w->signal.signal);
+    loop__signal_wait(self->loop, &w->signal.signal);
+    return 0;
 }
 
 static void after_expire(struct loop__timer *timer)
@@ -244,13 +247,22 @@ static void take_value(co_case_t *c, int value)
     c->result = is_fd ? 0 : value;
 }
 
-static bool are_valid(const co_case_t cases[], size_t n)
+static bool is_valid(const co_case_t *c)
 {
-    for (size_t i = 0; i < n; i++)
-        if (cases[i].kind > CO__CASE_AFTER ||
-            (cases[i].kind == CO__CASE_FD && (!cases[i].events || cases[i].events & ~3)))
-            return false;
-    return n > 0;
+    return c->kind <= CO__CASE_AFTER &&
+           (c->kind != CO__CASE_FD || (c->events && !(c->events & ~3)));
+}
+
+/* From here on no signal among the cases is lost, whichever happens. */
+static int check_cases(co_task_t *self, const co_case_t cases[], size_t n)
+{
+    int rc = n > 0 ? 0 : -EINVAL;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        if (!is_valid(&cases[i]))
+            rc = -EINVAL;
+        else if (cases[i].kind == CO__CASE_SIGNAL)
+            rc = loop__signal_keep(self->loop, (int)cases[i].number);
+    return rc;
 }
 
 int co_select_here(co_case_t cases[], size_t n, const char *where)
@@ -260,7 +272,10 @@ int co_select_here(co_case_t cases[], size_t n, const char *where)
     int rc = co__check(self);
     if (rc < 0)
         return rc;
-    rc = are_valid(cases, n) ? try_all(self, cases, n) : -EINVAL;
+    rc = check_cases(self, cases, n);
+    if (rc < 0)
+        return co__spent(self, rc);
+    rc = try_all(self, cases, n);
     if (rc != -EAGAIN)
         return co__spent(self, rc);
     struct select_wait few[FEW], *waits = n <= FEW ? few : coloop__alloc(n * sizeof *waits);
