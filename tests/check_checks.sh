@@ -74,7 +74,8 @@ expect 1 'two_works is not run' sh "$here/check_conformance.sh" .
 symbols() { # C source
     good_tree
     echo "$1" | "$cc" -shared -fPIC -fvisibility=hidden -Iinclude -include coloop.h -x c - -o lib.so
-    sh "$here/check_symbols.sh" "$nm" lib.so include
+    echo "$1" | "$cc" -c -fvisibility=hidden -Iinclude -include coloop.h -x c - -o lib.o
+    sh "$here/check_symbols.sh" "$nm" lib.so include lib.o
 }
 one='int coloop_one(void) { return 1; }'
 two='void *const *coloop_two(int (*fn)(void)) { return fn ? 0 : 0; }'
@@ -82,6 +83,7 @@ expect 0 '2 symbols' symbols "$one $two"
 expect 1 'coloop_two: declared with COLOOP_API, but not exported' symbols "$one"
 expect 1 'coloop_three: exported, but no public' symbols "$one $two COLOOP_API int coloop_three; "
 expect 1 'three: exported without the prefix' symbols "$one $two COLOOP_API int three; "
+expect 1 'three: global in the archive' symbols "$one $two int three; "
 
 # A valgrind that has counted 20 instructions for each lock.
 mkdir bin

@@ -1,7 +1,8 @@
 #!/bin/sh
 # The shared library exports exactly what the public headers declare with COLOOP_API, all of it with a prefix.
-# Usage: check_symbols.sh NM LIBRARY INCLUDE_DIR
-nm=$1 library=$2 include=$3
+# So is everything in the static one that other programs' names could meet.
+# Usage: check_symbols.sh NM LIBRARY INCLUDE_DIR [ARCHIVE]
+nm=$1 library=$2 include=$3 archive=${4:-}
 tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT
 
@@ -23,5 +24,10 @@ comm -23 "$tmp/declared" "$tmp/exported" >"$tmp/missing"
 complain 'exported without the prefix coloop_, loop_ or co_' <"$tmp/foreign"
 complain 'exported, but no public header declares it with COLOOP_API' <"$tmp/extra"
 complain 'declared with COLOOP_API, but not exported' <"$tmp/missing"
+if [ -n "$archive" ]; then
+    "$nm" -g --defined-only "$archive" | awk 'NF == 3 { print $NF }' |
+        grep -vE '^(coloop|loop|co)_|^__' >"$tmp/foreign"
+    complain 'global in the archive without the prefix coloop_, loop_ or co_' <"$tmp/foreign"
+fi
 [ $bad = 1 ] || echo "$(wc -l <"$tmp/exported") symbols, as declared"
 exit $bad

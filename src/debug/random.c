@@ -124,12 +124,12 @@ static void play_game(struct game *game, struct ledger *ledger, uint64_t seed,
                           .more_passes = 100 * game->steps};
     char replay[64];
     game->random.state = seed;
-    debug__trial_run(&trial);
+    co__debug_trial_run(&trial);
     snprintf(replay, sizeof replay, "COLOOP_TEST_SEED=%llu", (unsigned long long)seed);
     snprintf(trial.place, sizeof trial.place, " (after %llu steps)",
              (unsigned long long)game->done);
     report->points = (size_t)game->done;
-    debug__trial_count(&trial, replay, report);
+    co__debug_trial_count(&trial, replay, report);
 }
 
 /* A number from the environment, or what there is without it. */
@@ -171,11 +171,11 @@ int co_test_random(const co_test_model_t *model, uint64_t seed, co_test_report_t
     *into = (co_test_report_t){0};
     if (!model->name || !model->step || game.tasks > WORKERS_MAX)
         return -EINVAL;
-    int rc = debug__ledger_open(&ledger, model->allocator, model->allocator_arg);
+    int rc = co__debug_ledger_open(&ledger, model->allocator, model->allocator_arg);
     if (rc < 0)
         return rc;
     play_for(&game, &ledger, choose_seed(model, seed), into);
-    debug__ledger_close(&ledger, model->allocator, model->allocator_arg);
+    co__debug_ledger_close(&ledger, model->allocator, model->allocator_arg);
     if (!report)
         fputs(own.text, stderr);
     return (int)into->failures;

@@ -8,10 +8,10 @@
 static void run_and_count(struct trial *trial, co_test_report_t *report)
 {
     char replay[300] = "COLOOP_TEST_REPLAY=";
-    debug__trial_run(trial);
+    co__debug_trial_run(trial);
     size_t used = strlen(replay);
-    debug__trial_name(trial, replay + used, sizeof replay - used);
-    debug__trial_count(trial, trial->point ? replay : "", report);
+    co__debug_trial_name(trial, replay + used, sizeof replay - used);
+    co__debug_trial_count(trial, trial->point ? replay : "", report);
 }
 
 /* --- Every point ------------------------------------------------------------------------------ */
@@ -24,8 +24,8 @@ static bool is_asked_for(const char *wanted, struct trial *trial, enum mode firs
         return false;
     wanted += length + 1;
     for (enum mode mode = first; mode <= last; mode++) {
-        length = strlen(debug__mode_names[mode]);
-        if (strncmp(wanted, debug__mode_names[mode], length) == 0 && wanted[length] == '/') {
+        length = strlen(co__debug_mode_names[mode]);
+        if (strncmp(wanted, co__debug_mode_names[mode], length) == 0 && wanted[length] == '/') {
             trial->mode = mode;
             trial->point = (size_t)strtoull(wanted + length + 1, NULL, 10);
             return true;
@@ -59,14 +59,14 @@ static int explore(const co_test_scenario_t *scenario, enum mode first, enum mod
     *into = (co_test_report_t){0};
     if (!scenario->name || !scenario->run)
         return -EINVAL;
-    int rc = debug__ledger_open(&ledger, scenario->allocator, scenario->allocator_arg);
+    int rc = co__debug_ledger_open(&ledger, scenario->allocator, scenario->allocator_arg);
     if (rc < 0)
         return rc;
     if (!wanted || !*wanted)
         run_all(&trial, first, last, into);
     else if (is_asked_for(wanted, &trial, first, last))
         run_and_count(&trial, into);
-    debug__ledger_close(&ledger, scenario->allocator, scenario->allocator_arg);
+    co__debug_ledger_close(&ledger, scenario->allocator, scenario->allocator_arg);
     if (!report)
         fputs(own.text, stderr);
     return (int)into->failures;

@@ -71,7 +71,7 @@ static void *ledger_allocate(void *pointer, size_t size, void *arg)
     return result;
 }
 
-int debug__ledger_open(struct ledger *ledger, coloop_allocator_fn *allocate, void *arg)
+int co__debug_ledger_open(struct ledger *ledger, coloop_allocator_fn *allocate, void *arg)
 {
     *ledger = (struct ledger){.lock = PTHREAD_MUTEX_INITIALIZER,
                               .allocate = allocate ? allocate : allocate_from_libc,
@@ -80,7 +80,7 @@ int debug__ledger_open(struct ledger *ledger, coloop_allocator_fn *allocate, voi
     return coloop_set_allocator(ledger_allocate, ledger);
 }
 
-void debug__ledger_close(struct ledger *ledger, coloop_allocator_fn *allocate, void *arg)
+void co__debug_ledger_close(struct ledger *ledger, coloop_allocator_fn *allocate, void *arg)
 {
     coloop_set_allocator(allocate, arg);
     pthread_mutex_destroy(&ledger->lock);
@@ -110,8 +110,8 @@ static void look_at_fds(struct fds *fds)
 
 /* --- A trial ---------------------------------------------------------------------------------- */
 
-const char *const debug__mode_names[MODES] = {"undisturbed", "before", "parked", "woken",
-                                              "once",        "onward", "random"};
+const char *const co__debug_mode_names[MODES] = {"undisturbed", "before", "parked", "woken",
+                                                 "once",        "onward", "random"};
 
 static void complain(struct trial *trial, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -297,9 +297,9 @@ static void run_in_loop(struct trial *trial)
         scenario->teardown(scenario->arg);
 }
 
-void debug__trial_name(const struct trial *trial, char *text, size_t size)
+void co__debug_trial_name(const struct trial *trial, char *text, size_t size)
 {
-    snprintf(text, size, "%s/%s/%zu", trial->scenario->name, debug__mode_names[trial->mode],
+    snprintf(text, size, "%s/%s/%zu", trial->scenario->name, co__debug_mode_names[trial->mode],
              trial->point);
 }
 
@@ -309,11 +309,11 @@ static void announce(const struct trial *trial)
     if (!wanted || !*wanted || strcmp(wanted, "0") == 0)
         return;
     char name[256];
-    debug__trial_name(trial, name, sizeof name);
+    co__debug_trial_name(trial, name, sizeof name);
     fprintf(stderr, "%s, seed %llu\n", name, (unsigned long long)trial->seed);
 }
 
-void debug__trial_run(struct trial *trial)
+void co__debug_trial_run(struct trial *trial)
 {
     loop_options_t options = {.virtual_time = true, .seed = trial->seed};
     struct fds before;
@@ -333,7 +333,7 @@ void debug__trial_run(struct trial *trial)
 
 /* --- Reports ---------------------------------------------------------------------------------- */
 
-void debug__trial_count(const struct trial *trial, const char *replay, co_test_report_t *report)
+void co__debug_trial_count(const struct trial *trial, const char *replay, co_test_report_t *report)
 {
     size_t used = strlen(report->text);
     report->runs++;
@@ -341,7 +341,7 @@ void debug__trial_count(const struct trial *trial, const char *replay, co_test_r
         return;
     report->failures++;
     char name[256];
-    debug__trial_name(trial, name, sizeof name);
+    co__debug_trial_name(trial, name, sizeof name);
     snprintf(report->text + used, sizeof report->text - used, "%s%s: %s%s%s\n", name, trial->place,
              trial->losses, *replay ? "; replay with " : "", replay);
 }

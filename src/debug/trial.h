@@ -21,7 +21,7 @@ struct ledger {
 };
 
 enum mode { UNDISTURBED, BEFORE, PARKED, WOKEN, ONCE, ONWARD, RANDOM, MODES };
-extern const char *const debug__mode_names[MODES];
+extern const char *const co__debug_mode_names[MODES];
 
 /* Up to `waits`, set before the run; points and losses are valid after it. */
 struct trial {
@@ -44,14 +44,14 @@ struct trial {
 };
 
 /* Puts the ledger in the place of the library's allocator, and back what there was. 0, -EBUSY. */
-int debug__ledger_open(struct ledger *ledger, coloop_allocator_fn *allocate, void *arg);
-void debug__ledger_close(struct ledger *ledger, coloop_allocator_fn *allocate, void *arg);
+int co__debug_ledger_open(struct ledger *ledger, coloop_allocator_fn *allocate, void *arg);
+void co__debug_ledger_close(struct ledger *ledger, coloop_allocator_fn *allocate, void *arg);
 
 /* Runs the scenario once. */
-void debug__trial_run(struct trial *trial);
+void co__debug_trial_run(struct trial *trial);
 /* Counts the run that was made, and adds what it lost to the text. */
-void debug__trial_count(const struct trial *trial, const char *replay, co_test_report_t *report);
+void co__debug_trial_count(const struct trial *trial, const char *replay, co_test_report_t *report);
 /* "scenario/mode/point". */
-void debug__trial_name(const struct trial *trial, char *text, size_t size);
+void co__debug_trial_name(const struct trial *trial, char *text, size_t size);
 
 #endif

@@ -87,7 +87,7 @@ static int await_connection(co_task_t *task, int fd, struct sockaddr *address, s
                             const char *where)
 {
     for (;;) {
-        struct loop__fd *own = io__own(task, fd);
+        struct loop__fd *own = co__io_own(task, fd);
         struct sockaddr_storage peer = {0};
         socklen_t peer_length = sizeof peer;
         int rc = own && !(own->ready & CO_READ)
@@ -95,7 +95,7 @@ static int await_connection(co_task_t *task, int fd, struct sockaddr *address, s
                      : try_accept(fd, (struct sockaddr *)&peer, &peer_length, own != NULL);
         if (rc >= 0) {
             copy_address(address, length, &peer, peer_length);
-            return io__adopt_new(rc, is_ip(&peer) ? FD_TCP : FD_SOCKET);
+            return co__io_adopt_new(rc, is_ip(&peer) ? FD_TCP : FD_SOCKET);
         }
         if (is_lost_connection(rc))
             continue;
@@ -103,7 +103,7 @@ static int await_connection(co_task_t *task, int fd, struct sockaddr *address, s
             return rc;
         if (own)
             own->ready &= ~(unsigned)CO_READ;
-        if ((rc = io__park(task, fd, CO_READ, "co_accept", where)) < 0)
+        if ((rc = co__io_park(task, fd, CO_READ, "co_accept", where)) < 0)
             return rc;
     }
 }
@@ -138,10 +138,10 @@ static int pending_error(int fd)
 static int await_outcome(co_task_t *task, int fd, const char *where)
 {
     do {
-        struct loop__fd *own = io__own(task, fd);
+        struct loop__fd *own = co__io_own(task, fd);
         if (own)
             own->ready &= ~(unsigned)CO_WRITE;
-        int rc = io__park(task, fd, CO_WRITE, "co_connect", where);
+        int rc = co__io_park(task, fd, CO_WRITE, "co_connect", where);
         if (rc < 0)
             return rc;
     } while (!writable_now(fd)); /* an event from before the attempt */
@@ -165,7 +165,7 @@ int co_connect_here(int fd, const struct sockaddr *address, socklen_t length, co
     int rc = co__check(task);
     if (rc < 0)
         return rc;
-    while ((rc = try_connect(fd, address, length, io__own(task, fd) != NULL)) == -EAGAIN) {
+    while ((rc = try_connect(fd, address, length, co__io_own(task, fd) != NULL)) == -EAGAIN) {
         rc = co_sleep_here(RETRY_MS, where);
         if (rc < 0)
             return rc;

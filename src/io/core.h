@@ -7,18 +7,19 @@
 #include <coloop/io.h>
 
 /* Makes fd the one that task->io is about. NULL if the loop has no entry for it. */
-struct loop__fd *io__use(co_task_t *task, int fd);
+struct loop__fd *co__io_use(co_task_t *task, int fd);
 
 /* The entry of an own fd of the running task's loop, else NULL. task->io is about it. */
-static inline struct loop__fd *io__own(co_task_t *task, int fd)
+static inline struct loop__fd *co__io_own(co_task_t *task, int fd)
 {
     struct loop__fd *entry = task->io.entry;
-    if (__builtin_expect(task->io.fd != fd, 0) && !(entry = io__use(task, fd)))
+    if (__builtin_expect(task->io.fd != fd, 0) && !(entry = co__io_use(task, fd)))
         return NULL;
     return entry->own ? entry : NULL;
 }
 
-/* What io__park does, for the fd that task->io is about, and where it pays to have it inlined. */
+/* What co__io_park does, for the fd that task->io is about, and where it pays to have it inlined.
+ */
 static inline __attribute__((always_inline)) int io_wait(co_task_t *task, unsigned events,
                                                          const char *call, const char *where)
 {
@@ -38,12 +39,12 @@ static inline __attribute__((always_inline)) int io_wait(co_task_t *task, unsign
 
 /* Parks until some of events are ready on fd, and returns those; at once with all of them for an fd
  * that is always ready. -EBADF, -ENOMEM, -ENOSPC, -ECANCELED, -ETIMEDOUT. */
-int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where);
+int co__io_park(co_task_t *task, int fd, unsigned events, const char *call, const char *where);
 
 /* Makes a new non-blocking fd the loop's own, or closes it: returns fd or -ENOMEM. */
-int io__adopt_new(int fd, enum loop__fd_kind kind);
+int co__io_adopt_new(int fd, enum loop__fd_kind kind);
 
 /* A new socket, non-blocking and close-on-exec; or a negative errno. */
-int io__socket(int family, int type);
+int co__io_socket(int family, int type);
 
 #endif

@@ -56,7 +56,7 @@ static int listen_at(const char *host, int port, int backlog, bool both)
 {
     union address address;
     int length = parse(host, port, &address),
-        fd = length < 0 ? length : io__socket(address.any.sa_family, SOCK_STREAM);
+        fd = length < 0 ? length : co__io_socket(address.any.sa_family, SOCK_STREAM);
     if (fd < 0)
         return fd;
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -67,7 +67,7 @@ static int listen_at(const char *host, int port, int backlog, bool both)
         close(fd);
         return rc;
     }
-    return io__adopt_new(fd, FD_SOCKET);
+    return co__io_adopt_new(fd, FD_SOCKET);
 }
 
 int co_tcp_listen(const char *host, int port, int backlog)
@@ -99,8 +99,8 @@ int co_port(int fd)
 static int connect_new(int family, bool tcp, const union address *address, socklen_t length,
                        const char *where)
 {
-    int fd = io__socket(family, SOCK_STREAM);
-    if (fd < 0 || (fd = io__adopt_new(fd, tcp ? FD_TCP : FD_SOCKET)) < 0)
+    int fd = co__io_socket(family, SOCK_STREAM);
+    if (fd < 0 || (fd = co__io_adopt_new(fd, tcp ? FD_TCP : FD_SOCKET)) < 0)
         return fd;
     if (tcp)
         set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -144,7 +144,7 @@ static bool is_left_over(const union address *address, socklen_t length)
     const char *path = address->local.sun_path;
     if (!*path || lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
         return false;
-    int fd = io__socket(AF_UNIX, SOCK_STREAM);
+    int fd = co__io_socket(AF_UNIX, SOCK_STREAM);
     bool refused = fd >= 0 && connect(fd, &address->any, length) < 0 && errno == ECONNREFUSED;
     if (fd >= 0)
         close(fd);
@@ -155,7 +155,7 @@ int co_unix_listen(const char *path)
 {
     union address address;
     int length = parse_path(path, &address),
-        fd = length < 0 ? length : io__socket(AF_UNIX, SOCK_STREAM);
+        fd = length < 0 ? length : co__io_socket(AF_UNIX, SOCK_STREAM);
     if (fd < 0)
         return fd;
     int rc = bind_and_listen(fd, &address, (socklen_t)length, 0);
@@ -167,7 +167,7 @@ int co_unix_listen(const char *path)
         close(fd);
         return rc;
     }
-    return io__adopt_new(fd, FD_SOCKET);
+    return co__io_adopt_new(fd, FD_SOCKET);
 }
 
 int co_unix_connect_here(const char *path, const char *where)

@@ -28,13 +28,13 @@ static struct loop__fd *use(co_task_t *task, int fd, struct loop__fd *entry)
     return entry;
 }
 
-struct loop__fd *io__use(co_task_t *task, int fd)
+struct loop__fd *co__io_use(co_task_t *task, int fd)
 {
     struct loop__fd *entry = loop__fd_find(task->loop, fd);
     return entry ? use(task, fd, entry) : NULL;
 }
 
-int io__park(co_task_t *task, int fd, unsigned events, const char *call, const char *where)
+int co__io_park(co_task_t *task, int fd, unsigned events, const char *call, const char *where)
 {
     if (task->io.fd != fd || fd < 0) {
         struct loop__fd *entry;
@@ -72,7 +72,7 @@ static int await_own(co_task_t *task, struct loop__fd *entry, int fd, unsigned e
             if (ready)
                 return (int)ready;
         }
-        int rc = io__park(task, fd, events, "co_await_fd", where);
+        int rc = co__io_park(task, fd, events, "co_await_fd", where);
         if (rc < 0 || !entry->own)
             return rc;
     }
@@ -85,10 +85,10 @@ int co_await_fd_here(int fd, int events, const char *where)
     int rc = co__check(task);
     if (rc < 0)
         return rc;
-    struct loop__fd *entry = io__own(task, fd);
+    struct loop__fd *entry = co__io_own(task, fd);
     rc = !wanted ? -EINVAL
          : entry ? await_own(task, entry, fd, wanted, where)
-                 : io__park(task, fd, wanted, "co_await_fd", where);
+                 : co__io_park(task, fd, wanted, "co_await_fd", where);
     return co__spent(task, rc);
 }
 
@@ -123,7 +123,7 @@ int co_adopt(int fd)
     return loop__fd_adopt(loop, fd, kind_of(fd));
 }
 
-int io__adopt_new(int fd, enum loop__fd_kind kind)
+int co__io_adopt_new(int fd, enum loop__fd_kind kind)
 {
     loop_t *loop = loop_current();
     int rc = loop ? loop__fd_own(loop, fd, kind) : 0;
@@ -140,7 +140,7 @@ int co_close(int fd)
     return close(fd) < 0 && errno != EINTR ? -errno : 0;
 }
 
-int io__socket(int family, int type)
+int co__io_socket(int family, int type)
 {
 #ifdef SOCK_NONBLOCK
     int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -73,7 +73,7 @@ static __attribute__((noinline)) ssize_t carry_on(struct transfer t, unsigned ev
 {
     co_task_t *task = co__current;
     for (bool woken = false;; woken = true) {
-        struct loop__fd *own = io__own(task, t.fd);
+        struct loop__fd *own = co__io_own(task, t.fd);
         ssize_t n = -EAGAIN;
         if (!own)
             n = try_foreign(&t, events, attempt);
@@ -83,7 +83,7 @@ static __attribute__((noinline)) ssize_t carry_on(struct transfer t, unsigned ev
             n = note_outcome(own, events, attempt(&t, own), full);
         if (n != -EAGAIN)
             return n;
-        int rc = io__park(task, t.fd, events, call, where);
+        int rc = co__io_park(task, t.fd, events, call, where);
         if (rc < 0)
             return rc;
     }
@@ -161,7 +161,7 @@ static __attribute__((noinline)) ssize_t read_slowly(int fd, void *data, size_t 
 ssize_t co_read_here(int fd, void *data, size_t size, const char *where)
 {
     co_task_t *task = co__current;
-    struct loop__fd *own = task && !task->interrupt ? io__own(task, fd) : NULL;
+    struct loop__fd *own = task && !task->interrupt ? co__io_own(task, fd) : NULL;
     if (!own || size == 0)
         return read_slowly(fd, data, size, where);
     ssize_t n = -EAGAIN;
@@ -283,7 +283,7 @@ static __attribute__((noinline)) ssize_t write_slowly(int fd, const void *data, 
 ssize_t co_write_here(int fd, const void *data, size_t size, const char *where)
 {
     co_task_t *task = co__current;
-    struct loop__fd *own = task && !task->interrupt ? io__own(task, fd) : NULL;
+    struct loop__fd *own = task && !task->interrupt ? co__io_own(task, fd) : NULL;
     if (!own || !(own->ready & CO_WRITE) || own->kind == FD_FILE)
         return write_slowly(fd, data, size, 0, where);
     ssize_t n = note_outcome(own, CO_WRITE, send_now(fd, data, size, 0), 0);

@@ -23,12 +23,12 @@ int co_barrier_wait_here(co_barrier_t *barrier, const char *where)
     int place = (int)barrier->arrived++;
     if (barrier->arrived == barrier->parties) {
         barrier->arrived = 0;
-        sync__wake_all(&barrier->waiters, 0);
+        co__sync_wake_all(&barrier->waiters, 0);
         return co__spent(self, place);
     }
     struct sync_waiter waiter = {.object = barrier, .left = leave};
     co__reason(self, "co_barrier_wait", where, CO__OBJECT)->object = barrier;
-    rc = sync__park(self, &barrier->waiters, &waiter);
+    rc = co__sync_park(self, &barrier->waiters, &waiter);
     if (rc == 0)
         rc = waiter.wait.value;
     return rc < 0 ? rc : place;
@@ -38,5 +38,5 @@ void co_barrier_abort(co_barrier_t *barrier)
 {
     barrier->broken = true;
     barrier->arrived = 0;
-    sync__wake_all(&barrier->waiters, -EPIPE);
+    co__sync_wake_all(&barrier->waiters, -EPIPE);
 }

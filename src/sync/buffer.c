@@ -117,7 +117,7 @@ static void copy(void *to, const void *from, size_t size)
         memcpy(to, from, size);
 }
 
-int sync__buffer_push(struct buffer *buffer, const void *item)
+int co__sync_buffer_push(struct buffer *buffer, const void *item)
 {
     if (buffer->count == buffer->capacity) {
         int rc = grow(buffer);
@@ -136,7 +136,7 @@ int sync__buffer_push(struct buffer *buffer, const void *item)
     return 0;
 }
 
-void sync__buffer_pop(struct buffer *buffer, void *item)
+void co__sync_buffer_pop(struct buffer *buffer, void *item)
 {
     switch (buffer->options.order) {
     case CO_PRIORITY:
@@ -153,7 +153,7 @@ void sync__buffer_pop(struct buffer *buffer, void *item)
     }
 }
 
-void sync__buffer_free(struct buffer *buffer)
+void co__sync_buffer_free(struct buffer *buffer)
 {
     coloop__free(buffer->slots);
 }

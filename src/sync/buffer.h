@@ -14,9 +14,9 @@ struct buffer {
 };
 
 /* Adds a copy of the item. 0 or -ENOMEM; never that if an item was taken just before. */
-int sync__buffer_push(struct buffer *buffer, const void *item);
+int co__sync_buffer_push(struct buffer *buffer, const void *item);
 /* Takes the item that is next; item may be NULL. The buffer must not be empty. */
-void sync__buffer_pop(struct buffer *buffer, void *item);
-void sync__buffer_free(struct buffer *buffer);
+void co__sync_buffer_pop(struct buffer *buffer, void *item);
+void co__sync_buffer_free(struct buffer *buffer);
 
 #endif

@@ -64,17 +64,18 @@ static inline int try_send(co_chan_t *chan, const void *item)
         task_wake(&receiver->wait, 0, false);
         return 0;
     }
-    return chan->buffer.count < chan->capacity ? sync__buffer_push(&chan->buffer, item) : -EAGAIN;
+    return chan->buffer.count < chan->capacity ? co__sync_buffer_push(&chan->buffer, item)
+                                               : -EAGAIN;
 }
 
 /* A sender that is parked has its item moved to the place that becomes free. */
 static int recv_buffered(co_chan_t *chan, void *item)
 {
-    sync__buffer_pop(&chan->buffer, item);
+    co__sync_buffer_pop(&chan->buffer, item);
     if (list_empty(&chan->senders))
         return 0;
     struct chan_waiter *sender = take_first(&chan->senders);
-    sync__buffer_push(&chan->buffer, sender->item);
+    co__sync_buffer_push(&chan->buffer, sender->item);
     task_wake(&sender->wait, 0, false);
     return 0;
 }
@@ -108,7 +109,7 @@ static void undo(struct co__wait *wait)
     list_remove(&container_of(wait, struct chan_waiter, wait)->link);
 }
 
-void sync__chan_enqueue(struct list *line, struct chan_waiter *waiter)
+void co__sync_chan_enqueue(struct list *line, struct chan_waiter *waiter)
 {
     waiter->wait.undo = undo;
     list_push_back(line, &waiter->link);
@@ -122,7 +123,7 @@ static __attribute__((noinline)) int park(co_task_t *self, struct list *line, vo
     waiter.wait.task = self;
     waiter.wait.next = NULL;
     waiter.item = item;
-    sync__chan_enqueue(line, &waiter);
+    co__sync_chan_enqueue(line, &waiter);
     int rc = task_park(self, &waiter.wait);
     return rc < 0 ? rc : waiter.wait.value;
 }
@@ -186,6 +187,6 @@ void co_chan_free(co_chan_t *chan)
                      task->name, (unsigned long long)task->id, task->reason.call);
     }
     co_chan_close(chan);
-    sync__buffer_free(&chan->buffer);
+    co__sync_buffer_free(&chan->buffer);
     coloop__free(chan);
 }

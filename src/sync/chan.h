@@ -22,6 +22,6 @@ struct co_chan {
 };
 
 /* Puts the waiter, whose wait is set but for undo, in the line of senders or receivers. */
-void sync__chan_enqueue(struct list *line, struct chan_waiter *waiter);
+void co__sync_chan_enqueue(struct list *line, struct chan_waiter *waiter);
 
 #endif

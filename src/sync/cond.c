@@ -12,7 +12,7 @@ int co_cond_wait_here(co_cond_t *cond, co_mutex_t *mutex, const char *where)
     struct sync_waiter waiter = {0};
     co__reason(self, "co_cond_wait", where, CO__OBJECT)->object = cond;
     co_mutex_unlock(mutex);
-    rc = sync__park(self, &cond->waiters, &waiter);
+    rc = co__sync_park(self, &cond->waiters, &waiter);
     co_shield() while (mutex->owner != self)
         co_mutex_lock_here(mutex, where); /* fails only while the loop is closed by force */
     return rc;
@@ -22,10 +22,10 @@ void co_cond_signal(co_cond_t *cond)
 {
     struct sync_waiter *first = sync_first(&cond->waiters);
     if (first)
-        sync__wake(first, 0);
+        co__sync_wake(first, 0);
 }
 
 void co_cond_broadcast(co_cond_t *cond)
 {
-    sync__wake_all(&cond->waiters, 0);
+    co__sync_wake_all(&cond->waiters, 0);
 }

@@ -36,16 +36,16 @@ static inline struct sync_waiter *sync_first(struct co__waiters *waiters)
 /* Somebody unlocks what another task owns, or nobody: aborts with a line that names both. Not while
  * the loop is closed by force, where even shielded calls fail and a task's clean-up may give back a
  * lock that it did not get. */
-void sync__unlock_by_stranger(const char *call, const co_task_t *owner);
+void co__sync_unlock_by_stranger(const char *call, const co_task_t *owner);
 
 /* Parks the running task, whose reason is noted, at the end of the line until it is woken by
- * sync__wake: 0 with waiter->wait.value; or the code of its interruption. */
-int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter);
+ * co__sync_wake: 0 with waiter->wait.value; or the code of its interruption. */
+int co__sync_park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter);
 
 /* Takes the waiter out of the line and wakes its task. */
-void sync__wake(struct sync_waiter *waiter, int value);
+void co__sync_wake(struct sync_waiter *waiter, int value);
 
 /* Wakes everybody. */
-void sync__wake_all(struct co__waiters *waiters, int value);
+void co__sync_wake_all(struct co__waiters *waiters, int value);
 
 #endif

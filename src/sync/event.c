@@ -11,13 +11,13 @@ int co_event_wait_here(co_event_t *event, const char *where)
         return co__spent(self, 0);
     struct sync_waiter waiter = {0};
     co__reason(self, "co_event_wait", where, CO__OBJECT)->object = event;
-    return sync__park(self, &event->waiters, &waiter);
+    return co__sync_park(self, &event->waiters, &waiter);
 }
 
 void co_event_set(co_event_t *event)
 {
     event->is_set = true;
-    sync__wake_all(&event->waiters, 0);
+    co__sync_wake_all(&event->waiters, 0);
 }
 
 void co_event_clear(co_event_t *event)

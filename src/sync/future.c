@@ -56,7 +56,7 @@ int co_future_resolve(co_future_t *future, int result, void *value)
     for (struct sync_waiter *waiter; (waiter = sync_first(waiters_of(future)));) {
         waiter->kind = result;
         waiter->object = value;
-        sync__wake(waiter, 0);
+        co__sync_wake(waiter, 0);
     }
     return 0;
 }
@@ -79,7 +79,7 @@ int co_await_future_here(co_future_t *future, void **value, const char *where)
     struct sync_waiter waiter = {.kind = future->result, .object = future->value};
     if (rc == 0 && !future->done) {
         co__reason(self, "co_await_future", where, CO__OBJECT)->object = future;
-        rc = sync__park(self, waiters_of(future), &waiter);
+        rc = co__sync_park(self, waiters_of(future), &waiter);
     }
     if (rc < 0)
         return rc;

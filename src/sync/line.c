@@ -10,26 +10,26 @@ static void undo(struct co__wait *wait)
         waiter->left(waiter);
 }
 
-int sync__park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter)
+int co__sync_park(co_task_t *task, struct co__waiters *waiters, struct sync_waiter *waiter)
 {
     waiter->wait = (struct co__wait){.task = task, .undo = undo};
     list_push_back(sync_line(waiters), &waiter->link);
     return task_park(task, &waiter->wait);
 }
 
-void sync__wake(struct sync_waiter *waiter, int value)
+void co__sync_wake(struct sync_waiter *waiter, int value)
 {
     list_remove(&waiter->link);
     task_wake(&waiter->wait, value, false);
 }
 
-void sync__wake_all(struct co__waiters *waiters, int value)
+void co__sync_wake_all(struct co__waiters *waiters, int value)
 {
     for (struct sync_waiter *waiter; (waiter = sync_first(waiters));)
-        sync__wake(waiter, value);
+        co__sync_wake(waiter, value);
 }
 
-void sync__unlock_by_stranger(const char *call, const co_task_t *owner)
+void co__sync_unlock_by_stranger(const char *call, const co_task_t *owner)
 {
     const co_task_t *self = co__current;
     if (self && self->scheduler->forcing)

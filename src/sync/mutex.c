@@ -27,7 +27,7 @@ static __attribute__((noinline)) int lock_slowly(co_mutex_t *mutex, const char *
     }
     struct sync_waiter waiter = {0};
     co__reason(self, "co_mutex_lock", where, CO__OWNED)->object = &mutex->owner;
-    return sync__park(self, &mutex->waiters, &waiter);
+    return co__sync_park(self, &mutex->waiters, &waiter);
 }
 
 int co_mutex_lock_here(co_mutex_t *mutex, const char *where)
@@ -53,7 +53,7 @@ static __attribute__((noinline)) void hand_over(co_mutex_t *mutex)
 {
     struct sync_waiter *first = sync_first(&mutex->waiters);
     set_owner(mutex, first->wait.task);
-    sync__wake(first, 0);
+    co__sync_wake(first, 0);
 }
 
 /* The reference that is given back is not the last one, as the loop has one while the task runs. */
@@ -61,7 +61,7 @@ void co_mutex_unlock(co_mutex_t *mutex)
 {
     co_task_t *self = co__current;
     if (__builtin_expect(!self || mutex->owner != self, 0)) {
-        sync__unlock_by_stranger("co_mutex_unlock", mutex->owner);
+        co__sync_unlock_by_stranger("co_mutex_unlock", mutex->owner);
         return;
     }
     self->references--;

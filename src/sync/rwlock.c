@@ -15,7 +15,7 @@ static void let_in(co_rwlock_t *lock)
             lock->readers++;
         else
             lock->writer = co_task_retain(first->wait.task);
-        sync__wake(first, 0);
+        co__sync_wake(first, 0);
     }
 }
 
@@ -30,7 +30,7 @@ static int wait_in_line(co_task_t *self, co_rwlock_t *lock, int kind, const char
     struct sync_waiter waiter = {.kind = kind, .object = lock, .left = leave};
     const char *call = kind == READER ? "co_rwlock_rdlock" : "co_rwlock_wrlock";
     co__reason(self, call, where, CO__OWNED)->object = &lock->writer;
-    return sync__park(self, &lock->waiters, &waiter);
+    return co__sync_park(self, &lock->waiters, &waiter);
 }
 
 static bool must_wait(const co_rwlock_t *lock, int kind)
@@ -68,7 +68,7 @@ int co_rwlock_wrlock_here(co_rwlock_t *lock, const char *where)
 void co_rwlock_unlock(co_rwlock_t *lock)
 {
     if (lock->writer ? lock->writer != co__current : !lock->readers) {
-        sync__unlock_by_stranger("co_rwlock_unlock", lock->writer);
+        co__sync_unlock_by_stranger("co_rwlock_unlock", lock->writer);
         return;
     }
     co_task_t *writer = lock->writer;

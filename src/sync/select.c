@@ -193,7 +193,7 @@ static int wait_after(co_task_t *self, int64_t ms, struct select_wait *w)
 static int wait_for_chan(co_chan_t *chan, const co_case_t *c, struct select_wait *w)
 {
     w->chan.item = c->item;
-    sync__chan_enqueue(c->kind == CO__CASE_SEND ? &chan->senders : &chan->receivers, &w->chan);
+    co__sync_chan_enqueue(c->kind == CO__CASE_SEND ? &chan->senders : &chan->receivers, &w->chan);
     return 0;
 }
 

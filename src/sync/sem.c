@@ -18,7 +18,7 @@ int co_sem_acquire_here(co_sem_t *sem, const char *where)
         return co__spent(self, 0);
     struct sync_waiter waiter = {0};
     co__reason(self, "co_sem_acquire", where, CO__OBJECT)->object = sem;
-    return sync__park(self, &sem->waiters, &waiter);
+    return co__sync_park(self, &sem->waiters, &waiter);
 }
 
 int co_sem_tryacquire(co_sem_t *sem)
@@ -33,7 +33,7 @@ void co_sem_release(co_sem_t *sem)
 {
     struct sync_waiter *first = sync_first(&sem->waiters);
     if (first)
-        sync__wake(first, 0);
+        co__sync_wake(first, 0);
     else
         sem->permits++;
 }
