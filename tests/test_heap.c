@@ -22,7 +22,7 @@ static int insert(struct heap *heap, struct item *item, int64_t key)
     if (rc == 0) {
         item->key = key;
         item->number = ++insertions;
-        heap_insert(heap, &item->node, key);
+        heap_insert(heap, &item->node, key, item->number % HEAP_TAGS);
     }
     return rc;
 }
@@ -43,7 +43,8 @@ static void check_invariants(const struct heap *heap)
     assert_true(!heap->block || (uintptr_t)&heap->entries[2] % 128 == 0);
     for (size_t i = 1; i <= heap->count; i++) {
         const struct item *item = item_of(heap->entries[i].node);
-        assert_int_equal(item->node.position, i);
+        assert_int_equal(heap_index(&item->node), i);
+        assert_int_equal(heap_tag(&item->node), item->number % HEAP_TAGS);
         assert_int_equal(item->key, heap->entries[i].key);
         assert_true(i == 1 || is_before(item_of(heap->entries[(i - 2) / 8 + 1].node), item));
     }
@@ -57,7 +58,7 @@ static size_t drain(struct heap *heap)
     for (struct coloop__heap_node *node; (node = heap_first(heap)); last = item_of(node), n++) {
         assert_true(!last || is_before(last, item_of(node)));
         heap_remove(heap, node);
-        assert_int_equal(node->position, 0);
+        assert_false(heap_contains(node));
         if (n < 100 || n % 64 == 0)
             check_invariants(heap);
     }
@@ -100,7 +101,7 @@ static const struct item *least_of(const struct item *items, size_t n)
 {
     const struct item *least = NULL;
     for (size_t i = 0; i < n; i++)
-        if (items[i].node.position && (!least || is_before(&items[i], least)))
+        if (heap_contains(&items[i].node) && (!least || is_before(&items[i], least)))
             least = &items[i];
     return least;
 }
@@ -116,7 +117,7 @@ static void random_operations_agree_with_a_model(void **state)
     random_number = 1;
     for (int step = 0; step < 200000; step++) {
         struct item *item = &items[next_random(MANY)];
-        if (item->node.position)
+        if (heap_contains(&item->node))
             heap_remove(&heap, &item->node);
         else
             assert_int_equal(insert(&heap, item, next_random(ranges[step / 50000])), 0);
@@ -213,8 +214,8 @@ static void a_filter_keeps_the_order_of_what_is_left(void **state)
     check_invariants(&heap);
     size_t left = 0;
     for (int i = 0; i < MANY; i++) {
-        assert_true((items[i].node.position != 0) == keep_odd(&items[i].node));
-        left += items[i].node.position != 0;
+        assert_true(heap_contains(&items[i].node) == keep_odd(&items[i].node));
+        left += heap_contains(&items[i].node);
     }
     assert_int_equal(drain(&heap), left);
     coloop__heap_free(&heap);
@@ -273,7 +274,7 @@ static void without_memory_an_insertion_changes_nothing(void **state)
     } while (heap_has_room(&heap));
     fail_allocation(1, true);
     assert_int_equal(insert(&heap, &items[n], 0), -ENOMEM);
-    assert_int_equal(items[n].node.position, 0);
+    assert_false(heap_contains(&items[n].node));
     assert_int_equal(heap.count, n);
     check_invariants(&heap);
     fail_allocation(0, false);

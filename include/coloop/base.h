@@ -44,9 +44,10 @@ COLOOP_API const char *coloop_version(void);
 struct coloop__link { /* in a list; next is NULL while it is in none */
     struct coloop__link *next, *prev;
 };
-struct coloop__heap_node { /* in a heap; position is 0 while it is in none */
-    size_t position;
-    uint64_t order; /* of insertion */
+/* In a heap. It may share its place with a link: the first word tells, as no pointer is odd. */
+struct __attribute__((may_alias)) coloop__heap_node {
+    size_t position; /* 0: in none; else odd */
+    uint64_t order;  /* of insertion, and a tag of the user's */
 };
 
 #ifdef __cplusplus

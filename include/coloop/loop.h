@@ -100,17 +100,21 @@ struct loop__timer {
     void (*expire)(struct loop__timer *);
 };
 
+struct loop__timed {
+    struct coloop__heap_node node;
+    loop_t *loop;
+};
+
 /* Storage for one scheduled call, owned by the caller, who zeroes it before its first use and keeps
  * it in place until the call has run or was cancelled. Scheduling a handle that is pending moves
  * it. */
 typedef struct loop_handle {
     union {
         struct loop__ready ready;
-        struct loop__timer timer; /* while `loop` is set */
+        struct loop__timed timed; /* while node.position is odd */
     };
     loop_fn *fn;
     void *arg;
-    loop_t *loop;
 } loop_handle_t;
 
 /* Calls fn(arg) from the loop: in the next pass; in ms milliseconds (negative counts as 0); at

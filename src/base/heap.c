@@ -4,7 +4,7 @@
  * Invariants:
  * 1. An entry is not before its parent, where a is before b if its key is less, or is the same and
  *    its node was inserted earlier.
- * 2. entries[node->position].node == node for every node in the heap; position is 0 outside.
+ * 2. entries[heap_index(node)].node == node for every node in the heap; position is 0 outside.
  * 3. entries[2] is aligned to 128 bytes: the eight children of an entry are two neighbouring lines
  *    of the cache.
  * 4. entries[0], the parent of the first, is only there to be compared with, and before all. */
@@ -34,32 +34,33 @@ static inline bool before(struct heap_entry a, struct heap_entry b)
 /* Moves the hole at `at` up until `entry` fits in. */
 void coloop__heap_sift_up(struct heap *heap, size_t at, struct heap_entry entry)
 {
+    struct heap_entry *entries = heap->entries;
     for (size_t parent; at > 1; at = parent) {
         parent = heap_parent(at);
-        if (!before(entry, heap->entries[parent]))
+        if (!before(entry, entries[parent]))
             break;
-        heap_put(heap, at, heap->entries[parent]);
+        heap_put(entries, at, entries[parent]);
     }
-    heap_put(heap, at, entry);
+    heap_put(entries, at, entry);
 }
 
-static size_t least_of(const struct heap *heap, size_t first, size_t end)
+static size_t least_of(const struct heap_entry *entries, size_t first, size_t end)
 {
     size_t least = first;
     for (size_t i = first + 1; i < end; i++)
-        if (before(heap->entries[i], heap->entries[least]))
+        if (before(entries[i], entries[least]))
             least = i;
     return least;
 }
 
 /* By selection, as no branch guesses well which of eight is the least; of the two halves at a time,
  * which do not wait for each other. */
-static inline size_t least_child(const struct heap *heap, size_t first)
+static inline size_t least_child(const struct heap_entry *entries, size_t first, size_t count)
 {
     enum { HALF = HEAP_ARITY / 2 };
-    if (__builtin_expect(first + HEAP_ARITY - 1 > heap->count, 0))
-        return least_of(heap, first, heap->count + 1);
-    const struct heap_entry *child = &heap->entries[first];
+    if (__builtin_expect(first + HEAP_ARITY - 1 > count, 0))
+        return least_of(entries, first, count + 1);
+    const struct heap_entry *child = &entries[first];
     size_t a = 0, b = HALF;
     int64_t key_a = child[a].key, key_b = child[b].key;
     bool tied = false;
@@ -72,7 +73,7 @@ static inline size_t least_child(const struct heap *heap, size_t first)
         key_b = next_b < key_b ? next_b : key_b;
     }
     if (__builtin_expect(tied | (key_a == key_b), 0))
-        return least_of(heap, first, first + HEAP_ARITY);
+        return least_of(entries, first, first + HEAP_ARITY);
     return first + (key_b < key_a ? b : a);
 }
 
@@ -86,18 +87,20 @@ static inline size_t first_child(size_t at)
 static __attribute__((noinline)) void sift_down(struct heap *heap, size_t at,
                                                 struct heap_entry entry)
 {
-    for (size_t first; (first = first_child(at)) <= heap->count;) {
+    struct heap_entry *entries = heap->entries;
+    size_t count = heap->count;
+    for (size_t first; (first = first_child(at)) <= count;) {
         size_t next = first_child(first);
-        if (next > CACHED && next <= heap->count)
+        if (next > CACHED && next <= count)
             for (size_t i = 0; i < HEAP_ARITY; i++)
-                __builtin_prefetch(&heap->entries[next + i * HEAP_ARITY]);
-        size_t least = least_child(heap, first);
-        if (!before(heap->entries[least], entry))
+                __builtin_prefetch(&entries[next + i * HEAP_ARITY]);
+        size_t least = least_child(entries, first, count);
+        if (!before(entries[least], entry))
             break;
-        heap_put(heap, at, heap->entries[least]);
+        heap_put(entries, at, entries[least]);
         at = least;
     }
-    heap_put(heap, at, entry);
+    heap_put(entries, at, entry);
 }
 
 /* --- Memory ----------------------------------------------------------------------------------- */
@@ -152,7 +155,7 @@ void coloop__heap_close_hole(struct heap *heap, size_t at)
     if (at > 1 && before(last, heap->entries[heap_parent(at)]))
         coloop__heap_sift_up(heap, at, last);
     else if (first_child(at) > heap->count)
-        heap_put(heap, at, last);
+        heap_put(heap->entries, at, last);
     else
         sift_down(heap, at, last);
 }

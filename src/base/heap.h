@@ -19,6 +19,24 @@ struct heap {
     void *block; /* what `entries` lies in */
 };
 
+/* The two lowest bits of a node's order. */
+enum { HEAP_TAGS = 4 };
+
+static inline unsigned heap_tag(const struct coloop__heap_node *node)
+{
+    return node->order % HEAP_TAGS;
+}
+
+static inline bool heap_contains(const struct coloop__heap_node *node)
+{
+    return node->position % 2 == 1;
+}
+
+static inline size_t heap_index(const struct coloop__heap_node *node)
+{
+    return node->position / 2;
+}
+
 /* Of the first one: 0. */
 static inline size_t heap_parent(size_t at)
 {
@@ -26,10 +44,10 @@ static inline size_t heap_parent(size_t at)
 }
 
 /* Puts the entry there, and tells its node. */
-static inline void heap_put(struct heap *heap, size_t at, struct heap_entry entry)
+static inline void heap_put(struct heap_entry *entries, size_t at, struct heap_entry entry)
 {
-    heap->entries[at] = entry;
-    entry.node->position = at;
+    entries[at] = entry;
+    entry.node->position = 2 * at + 1;
 }
 
 /* The less usual parts of what follows. */
@@ -45,32 +63,27 @@ static inline bool heap_has_room(const struct heap *heap)
 int coloop__heap_reserve(struct heap *heap);
 
 /* Inserts a node that is in no heap, into a heap that has room. */
-static inline void heap_insert(struct heap *heap, struct coloop__heap_node *node, int64_t key)
+static inline void heap_insert(struct heap *heap, struct coloop__heap_node *node, int64_t key,
+                               unsigned tag)
 {
     struct heap_entry entry = {key, node};
     size_t at = ++heap->count;
-    node->order = heap->next_order++;
+    node->order = heap->next_order | tag;
+    heap->next_order += HEAP_TAGS;
     if (key < heap->entries[heap_parent(at)].key)
         coloop__heap_sift_up(heap, at, entry);
     else
-        heap_put(heap, at, entry);
+        heap_put(heap->entries, at, entry);
 }
 
-/* Removes the entry at `at`, without a look at its node. The last one leaves no hole: the usual
- * case of a deadline that was set and not reached. */
-static inline void heap_remove_at(struct heap *heap, size_t at)
-{
-    size_t count = --heap->count;
-    if (at <= count || count < heap->shrink_below)
-        coloop__heap_close_hole(heap, at);
-}
-
-/* Removes a node that is in the heap. */
+/* Removes a node that is in the heap. The last one leaves no hole: the usual case of a deadline
+ * that was set and not reached. */
 static inline void heap_remove(struct heap *heap, struct coloop__heap_node *node)
 {
-    size_t at = node->position;
+    size_t at = heap_index(node), count = --heap->count;
     node->position = 0;
-    heap_remove_at(heap, at);
+    if (at <= count || count < heap->shrink_below)
+        coloop__heap_close_hole(heap, at);
 }
 
 /* Removes every node for which keep(node) says no. */

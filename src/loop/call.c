@@ -1,12 +1,12 @@
 /* call.c: scheduled calls.
  *
- * A handle is in one of three states: timed (`loop` is set, and its timer); else in the ready queue
- * (ready.link is linked), or idle. Scheduling moves it from any state; the timer's expiry moves it
- * to the ready queue; running and cancelling make it idle. As it is never in both the heap and the
- * queue, they have their parts of it in the same place.
+ * A handle is in one of three states: in the loop's heap, in its ready queue, or idle. Scheduling
+ * moves it from any state; its deadline moves it to the ready queue; running and cancelling make it
+ * idle. The heap's and the queue's parts of it have the same place, as a million handles are faster
+ * when they are small; the first word tells which it is: odd, a pointer, or 0.
  *
  * A call that the user keeps no handle for has a record of the loop's: a handle that is reused, and
- * that expires and runs by functions of its own. */
+ * that runs by a function of its own. */
 #include "base/alloc.h"
 #include "loop/core.h"
 
@@ -14,21 +14,25 @@
 
 enum { RECORDS_KEPT = 256 };
 
-static inline bool is_scheduled(const loop_handle_t *handle)
+_Static_assert(offsetof(loop_handle_t, ready.link.next) ==
+                       offsetof(loop_handle_t, timed.node.position) &&
+                   sizeof(void *) == sizeof(size_t),
+               "a handle's state is told by its first word");
+
+static inline bool is_timed(const loop_handle_t *handle)
 {
-    return handle->loop || list_linked(&handle->ready.link);
+    return heap_contains(&handle->timed.node);
 }
 
-static inline void make_idle(loop_handle_t *handle)
+/* Timed or ready. */
+static inline bool is_scheduled(const loop_handle_t *handle)
 {
-    handle->loop = NULL;
-    handle->ready.link.next = NULL;
+    return list_linked(&handle->ready.link);
 }
 
 static inline void make_ready(loop_handle_t *handle, loop_t *loop,
                               void (*run)(struct loop__ready *))
 {
-    handle->loop = NULL;
     handle->ready.run = run;
     loop__ready_push(loop, &handle->ready);
 }
@@ -37,12 +41,6 @@ static void handle_run(struct loop__ready *item)
 {
     loop_handle_t *handle = container_of(item, loop_handle_t, ready);
     handle->fn(handle->arg);
-}
-
-static void handle_expire(struct loop__timer *timer)
-{
-    loop_handle_t *handle = container_of(timer, loop_handle_t, timer);
-    make_ready(handle, handle->loop, handle_run);
 }
 
 /* --- Records ---------------------------------------------------------------------------------- */
@@ -91,10 +89,11 @@ loop_fn *loop__call_fn(const struct loop__ready *item)
     return mine ? container_of(item, const loop_handle_t, ready)->fn : NULL;
 }
 
-static void record_expire(struct loop__timer *timer)
+void loop__call_expire(struct coloop__heap_node *node)
 {
-    loop_handle_t *record = container_of(timer, loop_handle_t, timer);
-    make_ready(record, record->loop, record_run);
+    loop_handle_t *handle = container_of(node, loop_handle_t, timed.node);
+    make_ready(handle, handle->timed.loop,
+               heap_tag(node) == LOOP__RECORD ? record_run : handle_run);
 }
 
 /* --- Scheduling ------------------------------------------------------------------------------- */
@@ -136,13 +135,12 @@ int loop_call_soon(loop_t *loop, loop_fn *fn, void *arg, loop_handle_t *handle)
 
 /* There is room for the timer. */
 static inline void call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg,
-                           loop_handle_t *handle, void (*expire)(struct loop__timer *))
+                           loop_handle_t *handle, enum loop__timer_kind kind)
 {
     handle->fn = fn;
     handle->arg = arg;
-    handle->loop = loop;
-    handle->timer.expire = expire;
-    heap_insert(&loop->timers, &handle->timer.node, when_ns);
+    handle->timed.loop = loop;
+    heap_insert(&loop->timers, &handle->timed.node, when_ns, kind);
 }
 
 /* Room for the timer is made before the old call is given up, so that without memory nothing has
@@ -153,13 +151,14 @@ static __attribute__((noinline)) int call_at_slowly(loop_t *loop, int64_t when_n
     loop_handle_t *target = handle ? handle : record_new(loop);
     if (!target)
         return -ENOMEM;
-    if (target->loop != loop && coloop__heap_reserve(&loop->timers) < 0) {
+    bool moves = is_timed(target) && target->timed.loop == loop;
+    if (!moves && coloop__heap_reserve(&loop->timers) < 0) {
         if (!handle)
             record_free(loop, target);
         return -ENOMEM;
     }
     loop_cancel(target);
-    call_at(loop, when_ns, fn, arg, target, handle ? handle_expire : record_expire);
+    call_at(loop, when_ns, fn, arg, target, handle ? LOOP__HANDLE : LOOP__RECORD);
     if (loop->exported)
         loop__ready_slow(loop);
     return 0;
@@ -171,7 +170,7 @@ int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *arg, loop_han
         return -EINVAL;
     if (!handle || is_scheduled(handle) || !heap_has_room(&loop->timers) || loop->exported)
         return call_at_slowly(loop, when_ns, fn, arg, handle);
-    call_at(loop, when_ns, fn, arg, handle, handle_expire);
+    call_at(loop, when_ns, fn, arg, handle, LOOP__HANDLE);
     return 0;
 }
 
@@ -183,16 +182,12 @@ int loop_call_later(loop_t *loop, int64_t ms, loop_fn *fn, void *arg, loop_handl
 
 bool loop_cancel(loop_handle_t *handle)
 {
-    loop_t *loop = handle->loop;
-    if (loop) {
-        size_t at = handle->timer.node.position;
-        make_idle(handle);
-        heap_remove_at(&loop->timers, at);
-        return true;
-    }
-    if (!list_linked(&handle->ready.link))
+    if (is_timed(handle))
+        heap_remove(&handle->timed.loop->timers, &handle->timed.node);
+    else if (is_scheduled(handle))
+        list_remove(&handle->ready.link);
+    else
         return false;
-    list_remove(&handle->ready.link);
     return true;
 }
 
@@ -213,15 +208,10 @@ static void drop_from(struct list *queue)
 
 static bool keep_timer(struct coloop__heap_node *node)
 {
-    struct loop__timer *timer = container_of(node, struct loop__timer, node);
-    loop_handle_t *handle = container_of(timer, loop_handle_t, timer);
-    if (timer->expire == record_expire)
-        coloop__free(handle);
-    else if (timer->expire == handle_expire)
-        make_idle(handle);
-    else
-        return true;
-    return false;
+    bool keep = heap_tag(node) == LOOP__TIMER;
+    if (heap_tag(node) == LOOP__RECORD)
+        coloop__free(container_of(node, loop_handle_t, timed.node));
+    return keep;
 }
 
 void loop__drop_calls(loop_t *loop)

@@ -133,6 +133,12 @@ loop_fn *loop__post_fn(const struct loop__ready *item);
 loop_fn *loop__watcher_fn(const struct loop__ready *item);
 loop_fn *loop__signal_fn(const struct loop__ready *item);
 
+/* What a node of the loop's heap is part of: the heap's tag. */
+enum loop__timer_kind { LOOP__TIMER, LOOP__HANDLE, LOOP__RECORD };
+
+/* Makes the call of a handle or record ready, whose deadline was reached. */
+void loop__call_expire(struct coloop__heap_node *node);
+
 /* --- timer.c ---------------------------------------------------------------------------------- */
 
 /* Sets a timer that is not set. expire(timer) is called from a pass once the clock has reached
@@ -140,7 +146,7 @@ loop_fn *loop__signal_fn(const struct loop__ready *item);
 int loop__timer_set(loop_t *loop, struct loop__timer *timer, int64_t when);
 static inline bool loop__timer_is_set(const struct loop__timer *timer)
 {
-    return timer->node.position != 0;
+    return heap_contains(&timer->node);
 }
 static inline void loop__timer_cancel(loop_t *loop, struct loop__timer *timer)
 {
