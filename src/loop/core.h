@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 
 enum {
-    EVENTS_MAX = 256,      /* events taken from the selector at a time */
+    EVENTS_MAX = 128, /* events taken from the selector at a time: what they need fits the caches */
     EXPIRED_AT_ONCE = 256, /* timers */
 };
 
