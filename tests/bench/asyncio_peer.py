@@ -1,14 +1,14 @@
 """The works that asyncio knows: callbacks, timers, tasks, hand-overs, calls from threads, echo.
 
-    asyncio_peer.py asyncio|uvloop [WORK [PARAMETER]]
+    asyncio_peer.py asyncio|uvloop WORK PARAMETER
 
-Prints what bench.h says. There are fewer operations than in the others, as each takes so long.
+Prints what bench.h says; nothing, if they do not know the work, or so many would take too long.
+There are fewer operations than in the others, as each takes so long.
 """
 import asyncio
 import random
 import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -25,7 +25,7 @@ POSTS = 10000
 SPAN_MS = 200
 ROUNDS = 10
 
-contender = work = parameter = None
+contender, work, parameter = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 
 def result(part, unit, value):
@@ -249,36 +249,24 @@ async def run_echo(port):
 
 
 WORKS = {
-    "yield": (run_yield, [10, 1000, 100000]),
-    "spawn": (run_spawn, [0]),
-    "spawn-cold": (run_spawn_cold, [0]),
-    "await": (run_await, [0]),
-    "parked": (run_parked, [1000, 10000, 100000]),
-    "rendezvous": (run_rendezvous, [0]),
-    "lock": (run_lock, [0]),
-    "mutex": (run_mutex, [10, 1000]),
-    "ready": (run_ready, [1000]),
-    "timers": (run_timers, [1000]),
-    "post": (run_post, [0]),
-    "echo": (run_echo, []),
+    "yield": run_yield,
+    "spawn": run_spawn,
+    "spawn-cold": run_spawn_cold,
+    "await": run_await,
+    "parked": run_parked,
+    "rendezvous": run_rendezvous,
+    "lock": run_lock,
+    "mutex": run_mutex,
+    "ready": run_ready,
+    "timers": run_timers,
+    "post": run_post,
+    "echo": run_echo,
 }
+MOST = {"parked": 100000, "timers": 1000}
 
-
-def main():
-    global contender, work, parameter
-    contender = sys.argv[1]
+if work in WORKS and parameter <= MOST.get(work, parameter):
     if contender == "uvloop":
         import uvloop
 
         uvloop.install()
-    if len(sys.argv) > 3:
-        work, parameter = sys.argv[2], int(sys.argv[3])
-        asyncio.run(WORKS[work][0](parameter))
-        return
-    for name, (_, parameters) in WORKS.items():
-        if len(sys.argv) == 2 or sys.argv[2] == name:
-            for value in parameters:
-                subprocess.run([sys.executable, sys.argv[0], contender, name, str(value)])
-
-
-main()
+    asyncio.run(WORKS[work](parameter))

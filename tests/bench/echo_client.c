@@ -1,19 +1,25 @@
-/* echo_client.c: starts an echo server and loads it.
- *     echo_client CONTENDER CONNECTIONS SERVER...           times and rates, of each size
- *     echo_client -n REQUESTS CONTENDER CONNECTIONS SERVER...   that many of 64 bytes, for counting
- *     echo_client -s REQUESTS CONTENDER CONNECTIONS SERVER...   that many of each size, and says
- * for each the size, how many there were, and when they began and ended (seconds since 1970) The
- * server is called with the port as its last argument, and ends when its last connection has. A
- * connection has one message on its way at a time, and at most ACTIVE_MAX of them have any. */
+/* echo_client.c: starts an echo server, loads it from another core, and measures: the server's time
+ * on the CPU for a request, how many it answers, and how long they take. A connection has one
+ * message on its way at a time, and at most ACTIVE_MAX of them have any. For counting, the same
+ * with a server that is started by a command, to which the port is appended:
+ *
+ *     --count N CONNECTIONS SERVER...    sends N messages of 64 bytes
+ *     --spans N CONNECTIONS SERVER...    sends N of each size, and prints for each the size, how
+ *                                        many there were, and when they began and ended (seconds
+ *                                        since 1970) */
+#include "echo.h"
+
 #include "bench.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -31,7 +37,8 @@ enum {
     BUCKETS = 64 << BITS,
 };
 
-static const size_t sizes[] = {64, 4096, 65536};
+enum { SIZES = 3 };
+static const size_t sizes[SIZES] = {64, 4096, 65536};
 
 struct connection {
     int fd;
@@ -40,7 +47,6 @@ struct connection {
     int64_t began;
 };
 
-static const char *contender;
 static struct connection *connections;
 static long count, requests;
 static int epoll;
@@ -48,7 +54,7 @@ static size_t size;
 static bool stopping;
 static long on_their_way;
 static long buckets[BUCKETS];
-static char data[BENCH_ECHO_MAX];
+static char data[ECHO_MAX];
 
 /* --- Latencies: a histogram with buckets of equal relative width ------------------------------ */
 
@@ -162,7 +168,7 @@ static void finish(struct connection *c)
 
 static void receive(struct connection *c)
 {
-    static char reply[BENCH_ECHO_MAX];
+    static char reply[ECHO_MAX];
     while (c->received < size) {
         size_t left = size - c->received;
         ssize_t n = read(c->fd, reply, left);
@@ -228,7 +234,9 @@ static int64_t read_clock(clockid_t clock)
 
 static void result(const char *what, const char *unit, double value)
 {
-    printf("echo-%s-%zu\t%s\t%ld\t%s\t%.6g\n", what, size, contender, count, unit, value);
+    char part[32];
+    snprintf(part, sizeof part, "%s-%zu", what, size);
+    bench_result(part, unit, value);
 }
 
 static void measure(pid_t server, size_t bytes)
@@ -298,60 +306,82 @@ static int free_port(void)
     return ntohs(address.sin_port);
 }
 
-static pid_t start_server(char **command, int arguments, int port)
+static void execute(char **command, int port)
 {
+    size_t n = 0;
     char number[16];
-    char **with_port = calloc((size_t)arguments + 2, sizeof *with_port);
+    while (command[n])
+        n++;
+    char **with_port = calloc(n + 2, sizeof *with_port);
     MUST(with_port != NULL);
-    memcpy(with_port, command, (size_t)arguments * sizeof *command);
+    memcpy(with_port, command, n * sizeof *command);
     snprintf(number, sizeof number, "%d", port);
-    with_port[arguments] = number;
-    pid_t pid = fork();
-    MUST(pid >= 0);
-    if (pid == 0) {
-        bench_pin(0);
-        execvp(with_port[0], with_port);
-        perror(with_port[0]);
-        _exit(127);
-    }
-    free(with_port);
-    return pid;
+    with_port[n] = number;
+    execvp(with_port[0], with_port);
+    perror(with_port[0]);
+    _exit(127);
 }
 
-int main(int argc, char **argv)
+/* Before there is anything in the process that a server could find. No command: the contender. */
+static pid_t start_server(char **command, int port)
 {
-    bool counting = argc > 2 && strcmp(argv[1], "-n") == 0;
-    bool spans = argc > 2 && strcmp(argv[1], "-s") == 0;
-    int first = counting || spans ? 3 : 1, status = 0;
-    long n = first == 3 ? atol(argv[2]) : 0;
-    if (argc < first + 3)
-        return 2;
-    contender = argv[first];
-    bench_name(contender);
-    count = atol(argv[first + 1]);
-    bench_raise_fd_limit();
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (pid > 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    bench_pin(0);
+    if (command)
+        execute(command, port);
+    bench_contend(port);
+}
+
+static pid_t open_all(long n, char **command)
+{
+    int port = free_port();
+    pid_t server = start_server(command, port);
+    bench_pin(1);
+    count = n;
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (char)(i * 7);
     connections = calloc((size_t)count, sizeof *connections);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     MUST(connections && epoll >= 0);
-
-    int port = free_port();
-    pid_t server = start_server(argv + first + 2, argc - first - 2, port);
-    bench_pin(1);
     connect_all(port, server);
-    if (counting)
-        count_out(sizes[0], n);
-    if (spans)
-        warm_up();
-    for (size_t i = 0; !counting && i < sizeof sizes / sizeof *sizes; i++) {
-        if (spans)
-            span(sizes[i], n);
-        else
-            measure(server, sizes[i]);
-    }
+    return server;
+}
+
+static void close_all(pid_t server)
+{
+    int status;
     for (long i = 0; i < count; i++)
         close(connections[i].fd);
     MUST(waitpid(server, &status, 0) == server);
-    return status != 0;
+    MUST(status == 0);
+}
+
+/* --- What echo.c calls ------------------------------------------------------------------------ */
+
+void echo_measure(long n)
+{
+    pid_t server = open_all(n, NULL);
+    for (size_t i = 0; i < SIZES; i++)
+        measure(server, sizes[i]);
+    close_all(server);
+}
+
+int echo_count(char **arguments)
+{
+    bool spans = strcmp(arguments[0], "--spans") == 0;
+    long n = atol(arguments[1]);
+    bench_raise_fd_limit();
+    pid_t server = open_all(atol(arguments[2]), arguments + 3);
+    if (spans)
+        warm_up();
+    else
+        count_out(sizes[0], n);
+    for (size_t i = 0; spans && i < SIZES; i++)
+        span(sizes[i], n);
+    close_all(server);
+    return 0;
 }

@@ -1,15 +1,14 @@
 // go.go: the works that Go knows: tasks, hand-overs, calls from threads, echo.
 //
-//     go [WORK [PARAMETER]]
+//     go WORK PARAMETER
 //
-// Prints what bench.h says. Each work runs in a process of its own, like those of the others.
+// Prints what bench.h says; nothing, if Go does not know the work.
 package main
 
 import (
     "fmt"
     "net"
     "os"
-    "os/exec"
     "runtime"
     "strconv"
     "strings"
@@ -27,12 +26,6 @@ const (
     posts    = 200000
     echoSize = 65536
 )
-
-type work struct {
-    name       string
-    run        func(parameter int)
-    parameters []int
-}
 
 var now struct {
     name      string
@@ -240,44 +233,24 @@ func runEcho(port int) {
     }
 }
 
-var works = []work{
-    {"yield", runYield, []int{10, 1000, 100000}},
-    {"spawn", runSpawn, []int{0}},
-    {"spawn-cold", runSpawnCold, []int{0}},
-    {"await", runAwait, []int{0}},
-    {"parked", runParked, []int{1000, 10000, 100000, 1000000}},
-    {"rendezvous", runRendezvous, []int{0}},
-    {"lock", runLock, []int{0}},
-    {"mutex", runMutex, []int{10, 1000}},
-    {"post", runPost, []int{0}},
-    {"echo", runEcho, nil},
-}
-
-func runAlone(name string, parameter int) {
-    command := exec.Command(os.Args[0], name, strconv.Itoa(parameter))
-    command.Stdout, command.Stderr = os.Stdout, os.Stderr
-    if err := command.Run(); err != nil {
-        fmt.Fprintln(os.Stderr, "Go:", name, parameter, err)
-    }
+var works = map[string]func(parameter int){
+    "yield":      runYield,
+    "spawn":      runSpawn,
+    "spawn-cold": runSpawnCold,
+    "await":      runAwait,
+    "parked":     runParked,
+    "rendezvous": runRendezvous,
+    "lock":       runLock,
+    "mutex":      runMutex,
+    "post":       runPost,
+    "echo":       runEcho,
 }
 
 func main() {
     runtime.GOMAXPROCS(1)
-    for _, w := range works {
-        if len(os.Args) > 1 && os.Args[1] != w.name {
-            continue
-        }
-        if len(os.Args) > 2 {
-            now.name = w.name
-            now.parameter, _ = strconv.Atoi(os.Args[2])
-            w.run(now.parameter)
-            continue
-        }
-        largest, err := strconv.Atoi(os.Getenv("BENCH_LARGEST"))
-        for _, parameter := range w.parameters {
-            if err != nil || parameter <= largest {
-                runAlone(w.name, parameter)
-            }
-        }
+    now.name = os.Args[1]
+    now.parameter, _ = strconv.Atoi(os.Args[2])
+    if run, known := works[now.name]; known {
+        run(now.parameter)
     }
 }

@@ -140,8 +140,13 @@ static void run_calls(long n)
 int main(int argc, char **argv)
 {
     static const struct bench_work works[] = {
-        {"growth-task", NULL, run_tasks, {1000, 10000, 100000, 1000000}},
-        {"growth", NULL, run_calls, {1000, 10000, 100000, 1000000}},
+        {.name = "growth-task", .rounds = 1, .parameters = {1000, 10000, 100000, 1000000}},
+        {.name = "growth", .rounds = 1, .parameters = {1000, 10000, 100000, 1000000}},
+        {0},
     };
-    return bench_main(argc, argv, "libcoloop", works, sizeof works / sizeof *works);
+    static const struct bench_contender contenders[] = {
+        {"libcoloop", {run_tasks, run_calls}},
+        {0},
+    };
+    return bench_main(argc, argv, works, contenders);
 }

@@ -6,6 +6,8 @@
 
 #include "bench.h"
 
+#include <sys/mman.h>
+
 struct co {
     void (*ip)(void);
     void *sp, *fp;
@@ -38,12 +40,8 @@ static inline __attribute__((always_inline)) void jump(struct co *from, struct c
 #endif
 }
 
-struct co *limit_new(
-    void); /* on a stack of its own, from the pool; it runs fn(arg) when jumped to */
-void limit_reserve(long n); /* stacks, in one mapping */
-
 /* The ready queue. */
-extern struct co limit_main, *limit_current, *limit_head, *limit_tail;
+static struct co limit_main, *limit_current = &limit_main, *limit_head, *limit_tail;
 
 static inline void limit_ready(struct co *co)
 {
@@ -71,6 +69,67 @@ static inline void limit_yield(void)
 {
     limit_ready(limit_current);
     limit_park();
+}
+
+/* --- Stacks ----------------------------------------------------------------------------------- */
+
+enum { LIMIT_SLOT = 65536, LIMIT_PAGE = 4096, LIMIT_LINE = 64 };
+
+static struct co *limit_pool;
+
+/* Lives on through one function after the other. */
+static inline void limit_live(void)
+{
+    for (;;) {
+        struct co *self = limit_current;
+        self->fn(self->arg);
+        self->next = limit_pool;
+        limit_pool = self;
+        limit_park();
+    }
+}
+
+/* The struct lies at the top of its stack, at a different cache line in neighbours. */
+static inline void limit_make(char *slot, long i)
+{
+    struct co *co = (struct co *)(void *)(slot + LIMIT_SLOT - LIMIT_PAGE / 2 + i % 16 * LIMIT_LINE);
+    co->ip = limit_live;
+    co->sp = (void *)(((uintptr_t)co & ~(uintptr_t)15) - 8);
+    co->next = limit_pool;
+    limit_pool = co;
+}
+
+static inline char *limit_map(long n)
+{
+    char *memory = mmap(NULL, (size_t)n * LIMIT_SLOT, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    MUST(memory != MAP_FAILED);
+    madvise(memory, (size_t)n * LIMIT_SLOT, MADV_NOHUGEPAGE);
+    return memory;
+}
+
+static char *limit_fresh;
+static long limit_fresh_left, limit_fresh_index;
+
+/* Stacks, in one mapping. */
+static inline void limit_reserve(long n)
+{
+    limit_fresh = limit_map(n);
+    limit_fresh_left = n;
+}
+
+/* On a stack of its own, from the pool; it runs fn(arg) when jumped to. It is too large to be
+ * expanded in the loops that spawn. */
+static __attribute__((noinline, unused)) struct co *limit_new(void)
+{
+    if (!limit_pool) {
+        MUST(limit_fresh_left-- > 0);
+        limit_make(limit_fresh, limit_fresh_index++);
+        limit_fresh += LIMIT_SLOT;
+    }
+    struct co *co = limit_pool;
+    limit_pool = co->next;
+    return co;
 }
 
 static inline void limit_spawn(void (*fn)(void *), void *arg)

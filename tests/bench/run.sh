@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds and runs the benchmarks side by side: the hand-written limits, libcoloop, and the peers that are
-# installed or, on Debian, can be. Below 10 minutes in all.
+# Builds and runs the benchmarks, a program for each kind of work, in which the hand-written limit,
+# libcoloop, and the peers that are installed or, on Debian, can be, take turns. Below 10 minutes in all.
 #   sh tests/bench/run.sh [NAME...]      WORKS says what there is
 # Results: build/bench/table.md, raw.csv and ratios.svg. A busy machine gives no figures worth keeping.
 set -u
@@ -8,7 +8,9 @@ WORKS='switch yield spawn parked ready timers pairs handover post echo count htt
 cd "$(dirname "$0")/../.." || exit 2
 . tests/need.sh
 out=build/bench bin=build/bench/bench raw=build/bench/raw.tsv
-here=tests/bench
+here=tests/bench python=/usr/bin/python3
+newline='
+'
 
 for name in "$@"; do
     case " $WORKS " in
@@ -40,83 +42,33 @@ build() {
     fi
 }
 
-programs='limit coloop libuv libev libevent st boost libc go asyncio uvloop'
-
-# How a contender is called, on the first core (those in C see to that); false if it is missing.
-command_of() {
-    python="taskset -c 0 /usr/bin/python3 $here/asyncio_peer.py"
-    case $1 in
-        asyncio) command="$python asyncio"; /usr/bin/python3 -c 'import asyncio' ;;
-        uvloop) command="$python uvloop"; /usr/bin/python3 -c 'import uvloop' ;;
-        go) command="taskset -c 0 $bin/go"; test -x $bin/go ;;
-        *) command=$bin/$1; test -x $bin/"$1" ;;
-    esac 2>/dev/null
+# The contenders in other languages, each a line NAME=COMMAND.
+find_others() {
+    [ ! -x $bin/go ] || echo "Go=$bin/go"
+    for name in asyncio uvloop; do
+        ! $python -c "import $name" 2>/dev/null || echo "$name=$python $here/asyncio_peer.py $name"
+    done
 }
 
 tell_missing() {
-    for program in $programs; do
-        command_of "$program" || echo "$program is not installed, or has no package here: left out"
+    sed -n 's/^-- \(.*: left out\)$/\1/p' $out/build.log
+    for name in Go asyncio uvloop; do
+        case $others in *"$name="*) ;; *) echo "$name is not installed: left out" ;; esac
     done
     for tool in nginx wrk strace valgrind; do
         PATH=$PATH:/usr/sbin command -v $tool >/dev/null || echo "no $tool: what needs it is left out"
     done
 }
 
-# --- The works ------------------------------------------------------------------------------------
+# --- Counting what the echo servers do ------------------------------------------------------------
 
-# Every contender in turn, as often as asked for: alternate ROUNDS PART...
-alternate() {
-    rounds=$1
-    shift
-    for _ in $(seq "$rounds"); do
-        for part in "$@"; do
-            for program in $programs; do
-                command_of "$program" || continue
-                # shellcheck disable=SC2086
-                timeout 120 $command "$part" >>$raw
-            done
-        done
+each_server() { # calls "$@" NAME COMMAND...
+    $bin/echo --servers | while read -r name; do
+        "$@" "$name" $bin/echo "$name" </dev/null
     done
-}
-
-# The large ones take long, and vary little: once.
-alternate_parked() {
-    alternate 1 parked
-    BENCH_LARGEST=100000 alternate 2 parked
-}
-
-# Each server's name for people, its program and its work.
-servers='limit|limit|echo
-limit, own buffers|limit|echo-apart
-libcoloop|coloop|echo
-libuv, try_write|libuv|echo
-libuv, write|libuv|echo-write
-libev|libev|echo
-libevent|libevent|echo
-libevent, bufferevent|libevent|echo-buffered
-State Threads|st|echo
-Go|go|echo
-asyncio|asyncio|echo
-uvloop|uvloop|echo'
-
-each_server() { # calls "$@" NAME COMMAND WORK
-    echo "$servers" | while IFS='|' read -r name program work; do
+    echo "$others" | while IFS='=' read -r name command; do
         # shellcheck disable=SC2086
-        command_of "$program" && "$@" "$name" $command $work </dev/null
-    done
-}
-
-echo_once() {
-    connections=$1 name=$2
-    shift 2
-    timeout 60 $bin/echo_client "$name" "$connections" "$@" >>$raw
-}
-
-run_echo() {
-    for _ in 1 2 3; do
-        for connections in 100 1000 10000; do
-            each_server echo_once $connections
-        done
+        [ -z "$command" ] || "$@" "$name" $command echo </dev/null
     done
 }
 
@@ -125,8 +77,9 @@ run_echo() {
 count_calls() { # connections, name, command...
     connections=$1 name=$2
     shift 2
-    timeout 60 $bin/echo_client -s $((connections > 3000 ? connections : 3000)) "$name" "$connections" \
-        strace -f -ttt -qq -e trace=all -e raw=all -e signal=none -o $out/trace "$@" >$out/spans || return 0
+    timeout 60 $bin/echo --spans $((connections > 3000 ? connections : 3000)) "$connections" \
+        strace -f -ttt -qq -e trace=all -e raw=all -e signal=none -o $out/trace "$@" >$out/spans ||
+        { say "$name: its calls could not be counted"; return 0; }
     awk -v name="$name" -v connections="$connections" '
         NR == FNR { size[NR] = $1; requests[NR] = $2; from[NR] = $3; to[NR] = $4; sizes = NR; next }
         $3 !~ /^[<+]/ { for (i = 1; i <= sizes; i++) calls[i] += $2 >= from[i] && $2 <= to[i] }
@@ -136,10 +89,10 @@ count_calls() { # connections, name, command...
 }
 
 # User instructions are counted in runs of n and 2n requests: the difference is free of what happens once.
-instructions_of() { # requests, name, command...
-    requests=$1 name=$2
-    shift 2
-    timeout 120 $bin/echo_client -n "$requests" "$name" 100 \
+instructions_of() { # requests, command...
+    requests=$1
+    shift
+    timeout 120 $bin/echo --count "$requests" 100 \
         valgrind -q --tool=callgrind --callgrind-out-file=$out/counted "$@" >&2 &&
         awk '/^totals:/ { n += $2 } END { print n }' $out/counted
 }
@@ -147,9 +100,11 @@ instructions_of() { # requests, name, command...
 # Not of interpreters, and of what brings threads and a collector along.
 count_instructions() { # name, command...
     n=4000
-    case $1 in Go | asyncio | uvloop) return ;; esac
+    name=$1
+    shift
+    case $name in Go | asyncio | uvloop) return ;; esac
     once=$(instructions_of $n "$@") && twice=$(instructions_of $((2 * n)) "$@") &&
-        awk -v more=$((twice - once)) -v n=$n -v name="$1" 'BEGIN {
+        awk -v more=$((twice - once)) -v n=$n -v name="$name" 'BEGIN {
             printf "echo-instructions-64\t%s\t100\tinstructions\t%.4g\n", name, more / n }' >>$raw
 }
 
@@ -189,7 +144,7 @@ END
 
 start_http() { # sets server, the process whose time counts
     case $1 in
-        limit) (cd "$site" && exec ../bench/limit http $http_port) & ;;
+        limit) (cd "$site" && exec ../bench/http $http_port) & ;;
         libcoloop) taskset -c 0 $out/examples/httpd -q -p $http_port "$site" >/dev/null & ;;
         nginx) taskset -c 0 "$nginx" -p "$site/.." -c "$site/../nginx.conf" & ;;
     esac
@@ -258,18 +213,17 @@ run_http() {
 
 # --- All of it ------------------------------------------------------------------------------------
 
+# Go and Python do not know what switch, pairs and growth are about.
 run_work() {
     case $1 in
-        yield) alternate 3 yield ;;
-        spawn) alternate 5 spawn spawn-cold await ;;
-        parked) alternate_parked ;;
-        timers) alternate 3 timers ;;
-        handover) alternate 5 rendezvous lock mutex ;;
-        echo) run_echo ;;
         count) run_count ;;
         http) run_http ;;
-        growth) $bin/growth >>$raw ;;
-        *) alternate 5 "$1" ;;
+        switch | pairs | growth) $bin/"$1" >>$raw ;;
+        *)
+            IFS=$newline
+            # shellcheck disable=SC2086
+            $bin/"$1" $others >>$raw
+            unset IFS ;;
     esac
 }
 
@@ -293,6 +247,7 @@ report() {
 need gcc:gcc 'echo "#include <errno.h>" | gcc -E -:libc6-dev' cmake:cmake make:make
 install_peers
 build
+others=$(find_others)
 : >$raw
 last_core=$(($(nproc) > 1 ? 1 : 0))
 { describe; echo; } >$out/table.md
