@@ -370,6 +370,13 @@ void echo_measure(long n)
     close_all(server);
 }
 
+void echo_measure_small(long n)
+{
+    pid_t server = open_all(n, NULL);
+    measure(server, sizes[0]);
+    close_all(server);
+}
+
 int echo_count(char **arguments)
 {
     bool spans = strcmp(arguments[0], "--spans") == 0;
