@@ -17,7 +17,7 @@
 #define SYS_epoll_pwait2 __NR_epoll_pwait2
 #endif
 
-enum { BATCH_MAX = 512 };
+enum { BATCH_MAX = 128 }; /* as many as the loop asks for */
 
 struct selector {
     int fd;

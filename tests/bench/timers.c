@@ -372,7 +372,7 @@ static void libevent_timers(long n)
 int main(int argc, char **argv)
 {
     static const struct bench_work works[] = {
-        {.name = "timers", .rounds = 3, .parameters = {1000, 1000000}},
+        {.name = "timers", .rounds = 5, .parameters = {1000, 1000000}},
         {0},
     };
     static const struct bench_contender contenders[] = {
