@@ -204,7 +204,7 @@ serve_http() { # name, whether for the first time
 run_http() {
     command -v wrk >/dev/null || return 0
     make_site
-    for round in 1 2 3; do
+    for round in 1 2 3 4 5; do
         for name in limit libcoloop ${nginx:+nginx}; do
             serve_http "$name" $round
         done
