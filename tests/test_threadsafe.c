@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { THREADS = 8, POSTS = 2000, PINGS = 50, STOPS = 30 };
+enum { THREADS = 8, POSTS = 2000, PINGS = 50, STOPS = 30, CLOSINGS = 100 };
 
 static loop_t *loop;
 
@@ -31,13 +31,17 @@ static void release(void *to)
     loop_release(to);
 }
 
+static int post_letter(struct poster *poster, int number)
+{
+    poster->letters[number] = (struct letter){poster, number};
+    return loop_call_soon_threadsafe(poster->to, arrive, &poster->letters[number]);
+}
+
 static void *post_all(void *arg)
 {
     struct poster *self = arg;
-    for (int i = 0; i < self->posts; i++) {
-        self->letters[i] = (struct letter){self, i};
-        self->failed += loop_call_soon_threadsafe(self->to, arrive, &self->letters[i]) != 0;
-    }
+    for (int i = 0; i < self->posts; i++)
+        self->failed += post_letter(self, i) != 0;
     if (self->releases)
         self->failed += loop_call_soon_threadsafe(self->to, release, self->to) != 0;
     return NULL;
@@ -184,18 +188,76 @@ static void a_posted_call_may_post_and_is_a_pass_of_its_own(void **state)
     finish();
 }
 
+/* Some have room yet. */
 static void without_memory_a_post_is_refused_and_the_others_arrive(void **state)
 {
     (void)state;
+    int n = 0, rc;
     loop = open_loop();
-    assert_int_equal(loop_call_soon_threadsafe(loop, say, "a"), 0);
+    posters[0] = (struct poster){.to = loop};
     fail_allocation(1, true);
-    assert_int_equal(loop_call_soon_threadsafe(loop, say, "no"), -ENOMEM);
+    assert_int_equal(post_letter(&posters[0], n), -ENOMEM);
     fail_allocation(0, false);
-    assert_int_equal(loop_call_soon_threadsafe(loop, say, "b"), 0);
+    assert_int_equal(post_letter(&posters[0], n++), 0);
+    fail_allocation(1, true);
+    while ((rc = post_letter(&posters[0], n)) == 0)
+        n++;
+    assert_int_equal(rc, -ENOMEM);
+    fail_allocation(0, false);
+    assert_int_equal(post_letter(&posters[0], n++), 0);
     assert_int_equal(loop_run(loop), 0);
-    assert_string_equal(traced(), "a b");
+    assert_int_equal(posters[0].arrived, n);
+    assert_int_equal(posters[0].out_of_order, 0);
     finish();
+}
+
+/* --- Ends ------------------------------------------------------------------------------------- */
+
+static void *post_release(void *to)
+{
+    return loop_call_soon_threadsafe(to, release, to) == 0 ? NULL : to;
+}
+
+/* Its poster may not have returned yet; sanitizers see it if it touches the loop. */
+static void a_loop_may_be_closed_when_the_last_call_has_run(void **state)
+{
+    (void)state;
+    pthread_t threads[CLOSINGS];
+    for (int i = 0; i < CLOSINGS; i++) {
+        loop = open_real_loop();
+        loop_hold(loop);
+        assert_int_equal(pthread_create(&threads[i], NULL, post_release, loop), 0);
+        finish();
+    }
+    for (int i = 0; i < CLOSINGS; i++) {
+        void *failed;
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+}
+
+/* Waking the loop is a point of cancellation. */
+static void *post_though_cancelled(void *to)
+{
+    pthread_cancel(pthread_self());
+    loop_call_soon_threadsafe(to, release, to);
+    pthread_testcancel();
+    return to;
+}
+
+static void a_thread_that_is_cancelled_keeps_nobody_from_posting(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    void *end;
+    loop = open_real_loop();
+    loop_hold(loop);
+    assert_int_equal(pthread_create(&thread, NULL, post_though_cancelled, loop), 0);
+    pthread_join(thread, &end);
+    assert_ptr_equal(end, PTHREAD_CANCELED);
+    assert_int_equal(loop_call_soon_threadsafe(loop, say, "after"), 0);
+    finish();
+    assert_string_equal(traced(), "after");
 }
 
 /* Two loops in two threads, each posting to the other while both run. */
@@ -320,6 +382,8 @@ int main(void)
         cmocka_unit_test(a_post_before_the_run_keeps_the_loop_running),
         cmocka_unit_test(a_posted_call_may_post_and_is_a_pass_of_its_own),
         cmocka_unit_test(without_memory_a_post_is_refused_and_the_others_arrive),
+        cmocka_unit_test(a_loop_may_be_closed_when_the_last_call_has_run),
+        cmocka_unit_test(a_thread_that_is_cancelled_keeps_nobody_from_posting),
         cmocka_unit_test(two_loops_post_to_each_other),
         cmocka_unit_test(a_thread_stops_a_blocking_loop_again_and_again),
         cmocka_unit_test(a_thread_stops_a_loop_that_is_busy),

@@ -133,8 +133,9 @@ COLOOP_API int loop_call_at(loop_t *loop, int64_t when_ns, loop_fn *fn, void *ar
 COLOOP_API bool loop_cancel(loop_handle_t *handle);
 
 /* loop_call_soon from any thread; calls of one thread run in their order. It wakes the loop. A
- * signal handler must not call it (it allocates): loop_add_signal_handler is there for those. The
- * loop must not be closed meanwhile. */
+ * signal handler must not call it (it takes a lock): loop_add_signal_handler is there for those.
+ * The loop must not be closed before the call has run; then it may be, even if the poster has not
+ * returned yet. -EINVAL: fn is NULL. -ENOMEM. */
 COLOOP_API int loop_call_soon_threadsafe(loop_t *loop, loop_fn *fn, void *arg);
 
 /* Calls fn(arg) whenever fd is readable (writable), again in each pass while it stays so; hang-up

@@ -63,16 +63,6 @@ void coloop__free(void *pointer)
     atomic_fetch_sub_explicit(&alive, 1, memory_order_relaxed);
 }
 
-void *coloop__alloc_uncounted(size_t size)
-{
-    return allocator(NULL, size, allocator_arg);
-}
-
-void coloop__free_uncounted(void *pointer)
-{
-    allocator(pointer, 0, allocator_arg);
-}
-
 /* The block itself is noted right before the line. */
 void *coloop__zalloc_aligned(size_t size)
 {

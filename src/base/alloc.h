@@ -10,11 +10,6 @@ void *coloop__zalloc(size_t size);
 void *coloop__realloc(void *pointer, size_t size);
 void coloop__free(void *pointer); /* NULL is ignored */
 
-/* For what never outlives a loop, which keeps the allocator from being replaced: the blocks are not
- * counted, as threads that share a counter wait for each other. */
-void *coloop__alloc_uncounted(size_t size);
-void coloop__free_uncounted(void *pointer);
-
 /* Zeroed, and at the beginning of a cache line; has a free of its own. */
 enum { CACHE_LINE = 64 };
 void *coloop__zalloc_aligned(size_t size);

@@ -10,6 +10,7 @@
 
 #include <coloop/loop.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum {
@@ -30,6 +31,20 @@ struct loop_client {
 };
 
 struct loop__fd; /* fd.c */
+
+struct loop__calls {
+    struct loop__call *calls;
+    size_t count, capacity;
+};
+
+/* Calls from other threads. */
+struct loop__posts {
+    pthread_mutex_t lock;
+    struct loop__calls arrived; /* under the lock */
+    atomic_bool any;            /* have arrived; written under the lock */
+    struct loop__calls taken;   /* the loop's own: they run with the item, in the next pass */
+    struct loop__ready item;
+};
 
 struct loop {
     /* the pass: ready is what runs in the next one, batch what is left of the one at hand */
@@ -66,11 +81,10 @@ struct loop {
     size_t client_work;     /* tasks alive */
     int cancelled;          /* tasks that loop_close cancelled */
     bool no_work;           /* client_work is 0, kept by the client: what loop_close waits for */
-    uint64_t slow_reported; /* slow items the client has reported itself, in debug mode */
+    uint64_t slow_reported; /* in debug mode: items whose runners report themselves what is slow */
     size_t holds;
 
     /* from other threads and signal handlers */
-    _Atomic(struct loop__post *) posted; /* newest first */
     atomic_bool stop;
     int wake_read, wake_write; /* an eventfd, twice, or a pipe; -1: the selector wakes itself */
     struct loop__signals *signals;
@@ -91,6 +105,8 @@ struct loop {
     unsigned forks; /* the process's forks when it was made */
     uint64_t passes, polls, events;
     struct selector_event event_buffer[EVENTS_MAX];
+
+    struct loop__posts posts; /* apart from what the loop itself uses all the time */
 };
 
 /* --- run.c: passes ---------------------------------------------------------------------------- */
@@ -127,9 +143,11 @@ static inline bool loop__begin_pass_early(loop_t *loop)
  * ... */
 int loop__run_while(loop_t *loop, const bool *done);
 
+/* In debug mode: makes a call, and reports it if it is slow, for an item of many calls. */
+void loop__run_timed(loop_t *loop, loop_fn *fn, void *arg);
+
 /* For debug mode: the user's function that an item will call; NULL: another file knows. */
 loop_fn *loop__call_fn(const struct loop__ready *item);
-loop_fn *loop__post_fn(const struct loop__ready *item);
 loop_fn *loop__watcher_fn(const struct loop__ready *item);
 loop_fn *loop__signal_fn(const struct loop__ready *item);
 
@@ -272,11 +290,12 @@ int loop__wake_open(loop_t *loop);
 void loop__wake_close(loop_t *loop);
 void loop__wake(loop_t *loop); /* any thread, any signal handler */
 void loop__wake_drain(loop_t *loop);
-void loop__posts_run(loop_t *loop); /* makes posted calls ready */
+void loop__posts_init(loop_t *loop);
+void loop__posts_run(loop_t *loop); /* makes posted calls ready, for the pass that follows */
 void loop__posts_drop(loop_t *loop);
 static inline bool loop__has_posts(loop_t *loop)
 {
-    return atomic_load_explicit(&loop->posted, memory_order_relaxed) != NULL;
+    return atomic_load_explicit(&loop->posts.any, memory_order_relaxed);
 }
 void loop__signals_dispatch(loop_t *loop);
 /* Listens for the signal until the loop is closed, and looks whether it has come: to be called

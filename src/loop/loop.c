@@ -49,6 +49,7 @@ static void configure(loop_t *loop, const loop_options_t *options)
     list_init(&loop->ready);
     list_init(&loop->batch);
     list_init(&loop->pending);
+    loop__posts_init(loop);
     loop->clock.is_virtual = options->virtual_time;
     loop->now = loop__clock(loop);
     loop->turn_limit = 1;

@@ -181,8 +181,8 @@ static void turn(loop_t *loop, int64_t timeout)
 /* The address of the function that an item will call: the user's, or if we do not know it, ours. */
 static uintptr_t function_of(const struct loop__ready *item)
 {
-    static loop_fn *(*const kinds[])(const struct loop__ready *) = {
-        loop__call_fn, loop__post_fn, loop__watcher_fn, loop__signal_fn};
+    static loop_fn *(*const kinds[])(const struct loop__ready *) = {loop__call_fn, loop__watcher_fn,
+                                                                    loop__signal_fn};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         loop_fn *fn = kinds[i](item);
         if (fn)
@@ -199,16 +199,25 @@ static void report_slow(loop_t *loop, uintptr_t function, int64_t took)
         (void *)function, (long long)(took / NS_PER_MS));
 }
 
+void loop__run_timed(loop_t *loop, loop_fn *fn, void *arg)
+{
+    int64_t start = clock_real_now();
+    fn(arg);
+    int64_t took = clock_real_now() - start;
+    if (took > loop->slow_ns)
+        report_slow(loop, (uintptr_t)fn, took);
+}
+
 /* In debug mode each item is timed. Tasks report for themselves, as they know where they were. The
  * item may be gone when it has run. */
 static void run_timed(loop_t *loop, struct loop__ready *item)
 {
-    uint64_t runs_of_client = loop->slow_reported;
+    uint64_t reported = loop->slow_reported;
     uintptr_t function = function_of(item);
     int64_t start = clock_real_now();
     item->run(item);
     int64_t took = clock_real_now() - start;
-    if (took > loop->slow_ns && runs_of_client == loop->slow_reported)
+    if (took > loop->slow_ns && reported == loop->slow_reported)
         report_slow(loop, function, took);
 }
 

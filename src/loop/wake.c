@@ -1,7 +1,9 @@
 /* wake.c: how other threads and signal handlers reach the loop.
  *
- * Posted calls are a lock-free stack (Treiber 1986), newest first, which the loop takes whole and
- * reverses. Whoever pushes onto an empty stack writes to the wake fd: one write for a burst. */
+ * Posted calls lie in an array under a lock. The loop takes it whole and leaves an empty one there,
+ * so that nobody holds the lock for long, and neither side allocates for each call. Whoever puts
+ * the first one there wakes the loop: once for a burst. That is done under the lock: as the loop
+ * runs no call before its poster has let go of the loop, the last one may close it. */
 #include "base/alloc.h"
 #include "loop/core.h"
 
@@ -13,9 +15,9 @@
 #include <sys/eventfd.h>
 #endif
 
-struct loop__post {
-    struct loop__ready ready;
-    struct loop__post *next;
+enum { CALLS_MIN = 64, CALLS_KEPT = 4096 };
+
+struct loop__call {
     loop_fn *fn;
     void *arg;
 };
@@ -82,70 +84,105 @@ void loop__wake_drain(loop_t *loop)
         ;
 }
 
-int loop_call_soon_threadsafe(loop_t *loop, loop_fn *fn, void *arg)
+/* --- Calls ------------------------------------------------------------------------------------ */
+
+void loop__posts_init(loop_t *loop)
 {
-    if (!fn)
-        return -EINVAL;
-    struct loop__post *post = coloop__alloc_uncounted(sizeof *post);
-    if (!post)
-        return -ENOMEM;
-    post->ready.link.next = NULL;
-    post->fn = fn;
-    post->arg = arg;
-    struct loop__post *head = atomic_load_explicit(&loop->posted, memory_order_relaxed);
-    do
-        post->next = head;
-    while (!atomic_compare_exchange_weak(&loop->posted, &head, post));
-    if (!head)
-        loop__wake(loop);
+    loop->posts.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
+static int append(struct loop__calls *calls, loop_fn *fn, void *arg)
+{
+    if (calls->count == calls->capacity) {
+        size_t capacity = calls->capacity ? 2 * calls->capacity : CALLS_MIN;
+        struct loop__call *larger = coloop__realloc(calls->calls, capacity * sizeof *calls->calls);
+        if (!larger)
+            return -ENOMEM;
+        calls->calls = larger;
+        calls->capacity = capacity;
+    }
+    calls->calls[calls->count++] = (struct loop__call){fn, arg};
     return 0;
 }
 
-static void post_run(struct loop__ready *item)
+/* A thread that is cancelled in there would keep the lock. */
+static void wake_without_end(loop_t *loop)
 {
-    struct loop__post *post = container_of(item, struct loop__post, ready);
-    loop_fn *fn = post->fn;
-    void *arg = post->arg;
-    coloop__free_uncounted(post);
-    fn(arg);
+#ifdef PTHREAD_CANCEL_DISABLE
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    loop__wake(loop);
+    pthread_setcancelstate(state, &state);
+#else
+    loop__wake(loop);
+#endif
 }
 
-loop_fn *loop__post_fn(const struct loop__ready *item)
+int loop_call_soon_threadsafe(loop_t *loop, loop_fn *fn, void *arg)
 {
-    return item->run == post_run ? container_of(item, const struct loop__post, ready)->fn : NULL;
-}
-
-static struct loop__post *take_in_order(loop_t *loop)
-{
-    struct loop__post *post = atomic_exchange(&loop->posted, NULL), *first = NULL;
-    while (post) {
-        struct loop__post *next = post->next;
-        post->next = first;
-        first = post;
-        post = next;
+    struct loop__posts *posts = &loop->posts;
+    if (!fn)
+        return -EINVAL;
+    pthread_mutex_lock(&posts->lock);
+    int rc = append(&posts->arrived, fn, arg);
+    if (rc == 0 && posts->arrived.count == 1) {
+        atomic_store_explicit(&posts->any, true, memory_order_relaxed);
+        wake_without_end(loop);
     }
-    return first;
+    pthread_mutex_unlock(&posts->lock);
+    return rc;
 }
 
+/* After a burst most of the room is given back. */
+static void empty(struct loop__calls *calls)
+{
+    calls->count = 0;
+    if (calls->capacity > CALLS_KEPT) {
+        coloop__free(calls->calls);
+        *calls = (struct loop__calls){0};
+    }
+}
+
+static void run_taken(struct loop__ready *item)
+{
+    loop_t *loop = container_of(item, struct loop, posts.item);
+    struct loop__calls *taken = &loop->posts.taken;
+    loop->slow_reported++;
+    loop->runs += taken->count - 1; /* each of them counts */
+    for (struct loop__call *call = taken->calls; call < taken->calls + taken->count; call++) {
+        if (__builtin_expect(loop->debug, 0))
+            loop__run_timed(loop, call->fn, call->arg);
+        else
+            call->fn(call->arg);
+    }
+    empty(taken);
+}
+
+/* What was taken before has run: a pass follows every turn. */
 void loop__posts_run(loop_t *loop)
 {
-    for (struct loop__post *post = take_in_order(loop); post; post = post->next) {
-        post->ready.run = post_run;
-        loop__ready_push(loop, &post->ready);
-    }
+    struct loop__posts *posts = &loop->posts;
+    struct loop__calls emptied = posts->taken;
+    pthread_mutex_lock(&posts->lock);
+    posts->taken = posts->arrived;
+    posts->arrived = emptied;
+    atomic_store_explicit(&posts->any, false, memory_order_relaxed);
+    pthread_mutex_unlock(&posts->lock);
+    posts->item.run = run_taken;
+    loop__ready_push(loop, &posts->item);
 }
 
-/* Posted calls and those already made ready. */
+/* In a forked child the lock may be a thread's that is not there. */
 void loop__posts_drop(loop_t *loop)
 {
-    loop__posts_run(loop);
-    for (struct coloop__link *link = loop->ready.head.next, *next; link != &loop->ready.head;
-         link = next) {
-        struct loop__ready *item = container_of(link, struct loop__ready, link);
-        next = link->next;
-        if (item->run != post_run)
-            continue;
-        list_remove(link);
-        coloop__free_uncounted(container_of(item, struct loop__post, ready));
+    struct loop__posts *posts = &loop->posts;
+    if (!loop__forked(loop)) {
+        pthread_mutex_lock(&posts->lock); /* until the last poster has let go */
+        pthread_mutex_unlock(&posts->lock);
+        pthread_mutex_destroy(&posts->lock);
     }
+    if (list_linked(&posts->item.link))
+        list_remove(&posts->item.link);
+    coloop__free(posts->arrived.calls);
+    coloop__free(posts->taken.calls);
 }
