@@ -1,17 +1,15 @@
 /* post.c: four threads hand calls to a loop, 200,000 each, as fast as they can.
  *
- * The loop has the first core, the threads share the others. Each call has memory of its own, which
- * is allocated by the thread and freed by the loop. libuv's, libev's and libevent's loops can only
- * be woken by another thread: the queue, under a mutex, is ours. Go's nearest is a channel of
- * functions, with one core for all, and asyncio's threads share the interpreter's lock and its
- * core. */
+ * The loop has the first core, the threads share the others. The limit, libuv, libev and libevent,
+ * whose loops can only be woken by another thread, have the same queue: an array under a mutex, as
+ * libcoloop's is, and wake the loop once for a burst. Go's nearest is a channel of functions, with
+ * one core for all, and asyncio's threads share the interpreter's lock and its core. */
 #include "bench.h"
 
 #include <coloop.h>
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -53,107 +51,71 @@ static void run_threads(void (*post)(void), void (*run)(void))
         pthread_join(threads[i], NULL);
 }
 
-/* --- A queue of calls, for loops that can only be woken --------------------------------------- */
+/* --- A queue of calls ------------------------------------------------------------------------- */
 
-#if defined BENCH_LIBUV || defined BENCH_LIBEV || defined BENCH_LIBEVENT
 struct call {
-    struct call *next;
     void (*fn)(void *);
     void *arg;
 };
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct call *first, **last = &first;
+struct calls {
+    struct call *calls;
+    size_t count, capacity;
+};
 
-static void arrive(void *arrived)
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct calls arrived, taken;
+static long ran;
+
+static void count_it(void *number)
 {
-    ++*(long *)arrived;
+    ++*(long *)number;
 }
 
-static void push_call(void)
+/* True for the first one of a burst: the loop has to be woken. */
+static bool push_call(void)
 {
-    static long arrived;
-    struct call *call = malloc(sizeof *call);
-    MUST(call != NULL);
-    *call = (struct call){NULL, arrive, &arrived};
     pthread_mutex_lock(&mutex);
-    *last = call;
-    last = &call->next;
+    if (arrived.count == arrived.capacity) {
+        arrived.capacity = arrived.capacity ? 2 * arrived.capacity : 64;
+        arrived.calls = realloc(arrived.calls, arrived.capacity * sizeof *arrived.calls);
+        MUST(arrived.calls != NULL);
+    }
+    arrived.calls[arrived.count] = (struct call){count_it, &ran};
+    bool first = arrived.count++ == 0;
     pthread_mutex_unlock(&mutex);
+    return first;
 }
 
 /* Calls what is there; true once that was the last of all. */
 static bool run_calls(void)
 {
-    static long ran;
     pthread_mutex_lock(&mutex);
-    struct call *call = first;
-    first = NULL;
-    last = &first;
+    struct calls empty = {taken.calls, 0, taken.capacity};
+    taken = arrived;
+    arrived = empty;
     pthread_mutex_unlock(&mutex);
-    for (struct call *next; call; call = next) {
-        next = call->next;
-        call->fn(call->arg);
-        free(call);
-        ran++;
-    }
+    for (size_t i = 0; i < taken.count; i++)
+        taken.calls[i].fn(taken.calls[i].arg);
     return ran == (long)THREADS * POSTS;
 }
-#endif
 
 /* --- Limit ------------------------------------------------------------------------------------ */
 
-struct limit_call {
-    struct limit_call *next;
-    void (*fn)(void *);
-    void *arg;
-};
-
-static _Atomic(struct limit_call *) limit_posted;
 static int limit_wake;
-static long limit_arrived;
-
-static void limit_arrive(void *arg)
-{
-    (void)arg;
-    limit_arrived++;
-}
 
 static void limit_post(void)
 {
-    struct limit_call *call = malloc(sizeof *call);
-    MUST(call != NULL);
-    call->fn = limit_arrive;
-    call->arg = NULL;
-    call->next = atomic_load_explicit(&limit_posted, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak(&limit_posted, &call->next, call))
-        ;
-    if (!call->next)
+    if (push_call())
         MUST(eventfd_write(limit_wake, 1) == 0);
-}
-
-static void limit_take(void)
-{
-    struct limit_call *order = NULL;
-    for (struct limit_call *call = atomic_exchange(&limit_posted, NULL), *next; call; call = next) {
-        next = call->next;
-        call->next = order;
-        order = call;
-    }
-    for (struct limit_call *next; order; order = next) {
-        next = order->next;
-        order->fn(order->arg);
-        free(order);
-    }
 }
 
 static void limit_run(void)
 {
     eventfd_t value;
-    while (limit_arrived < (long)THREADS * POSTS) {
+    do
         MUST(eventfd_read(limit_wake, &value) == 0);
-        limit_take();
-    }
+    while (!run_calls());
 }
 
 static void limit_threads(long unused)
@@ -204,8 +166,8 @@ static uv_async_t libuv_async;
 
 static void libuv_post(void)
 {
-    push_call();
-    uv_async_send(&libuv_async);
+    if (push_call())
+        uv_async_send(&libuv_async);
 }
 
 static void libuv_on_async(uv_async_t *handle)
@@ -239,8 +201,8 @@ static ev_async libev_async;
 
 static void libev_post(void)
 {
-    push_call();
-    ev_async_send(libev_loop, &libev_async);
+    if (push_call())
+        ev_async_send(libev_loop, &libev_async);
 }
 
 static void libev_on_async(struct ev_loop *l, ev_async *watcher, int events)
@@ -277,8 +239,8 @@ static struct event libevent_wake;
 
 static void libevent_post(void)
 {
-    push_call();
-    event_active(&libevent_wake, EV_TIMEOUT, 1);
+    if (push_call())
+        event_active(&libevent_wake, EV_TIMEOUT, 1);
 }
 
 static void libevent_on_wake(evutil_socket_t fd, short what, void *arg)
