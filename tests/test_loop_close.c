@@ -125,6 +125,37 @@ static void shielded_cleaning_up_gets_the_time_it_needs(void **state)
     assert_int_equal(reports(), 0);
 }
 
+static int sleep_in_a_shield(void *ms)
+{
+    co_shield()
+    {
+        CHECK_INT(co_sleep((intptr_t)ms), 0);
+        trace("slept%lld", (long long)(loop_time(loop) / MS));
+    }
+    return co_yield_now();
+}
+
+/* The calls are taken out of the heap from between the sleepers' timers. */
+static void shielded_sleep_that_has_begun_goes_on_though_calls_are_dropped(void **state)
+{
+    enum { SLEEPERS = 20 };
+    static loop_handle_t handles[SLEEPERS];
+    (void)state;
+    loop = open_loop();
+    for (intptr_t i = SLEEPERS; i > 0; i--) {
+        assert_int_equal(loop_call_later(loop, 2 * i, say, "no", NULL), 0);
+        assert_int_equal(loop_call_later(loop, 2 * i, say, "no", &handles[i - 1]), 0);
+        assert_int_equal(co_go(sleep_in_a_shield, (void *)(2 * i + 1)), 0);
+    }
+    assert_int_equal(loop_run_once(loop, 0), 1);
+    expect_close(SLEEPERS, "slept3 slept5 slept7 slept9 slept11 slept13 slept15 slept17 slept19 "
+                           "slept21 slept23 slept25 slept27 slept29 slept31 slept33 slept35 "
+                           "slept37 slept39 slept41");
+    assert_int_equal(reports(), 0);
+    for (int i = 0; i < SLEEPERS; i++)
+        assert_false(loop_cancel(&handles[i]));
+}
+
 static int fail_when_cancelled(void *arg)
 {
     (void)arg;
@@ -187,7 +218,10 @@ static int use_the_loop(void *arg)
     CHECK_INT(loop_call_later(loop, 5000, say, "no", NULL), 0);
     CHECK_INT(loop_call_soon_threadsafe(loop, hold_on, NULL), 0);
     loop_stop(loop);
-    co_shield() { CHECK_INT(co_sleep(5), 0); }
+    co_shield()
+    {
+        CHECK_INT(co_sleep(5), 0);
+    }
     trace("task");
     return 0;
 }
@@ -490,6 +524,7 @@ int main(void)
         cmocka_unit_test(parked_tasks_are_cancelled_in_the_order_of_their_spawning),
         cmocka_unit_test(a_task_that_never_began_runs_and_finds_itself_cancelled),
         cmocka_unit_test(shielded_cleaning_up_gets_the_time_it_needs),
+        cmocka_unit_test(shielded_sleep_that_has_begun_goes_on_though_calls_are_dropped),
         cmocka_unit_test(a_failure_during_the_close_is_reported),
         cmocka_unit_test(parents_outlive_the_children_they_wait_for),
         cmocka_unit_test(done_callbacks_of_cancelled_tasks_are_called),

@@ -177,9 +177,8 @@ func runMutex(tasks int) {
     each("", start, times*tasks)
 }
 
-// The nearest there is: threads send functions to the one goroutine that calls them.
+// The nearest there is, on one core like the rest: goroutines send functions to the one that calls them.
 func runPost(int) {
-    runtime.GOMAXPROCS(runtime.NumCPU())
     calls := make(chan func(), 1024)
     arrived := 0
     start := time.Now()

@@ -118,10 +118,9 @@ static int coloop_hop_on(void *number)
     return 0;
 }
 
-/* A task for each pair, on fds of the coloop_loop's own. */
+/* A task for each pair, on fds of the loop's own. */
 static void coloop_pairs_tasks(long n)
 {
-    pairs = n;
     open_pairs(n);
     MUST((coloop_loop = loop_new(NULL)) != NULL);
     for (long i = 0; i < n; i++) {
