@@ -1,7 +1,10 @@
 /* A loop in a forked child refuses to run, is closed without harm to the parent, and replaced. */
 #include "support.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 static loop_t *loop;
@@ -339,6 +342,68 @@ static void watchers_changed_in_the_child_go_on_in_the_parent(void **state)
     assert_int_equal(close_loop(loop), 0);
 }
 
+/* --- Threads ---------------------------------------------------------------------------------- */
+
+static atomic_bool over;
+
+static void *get_signals(void *unused)
+{
+    while (!atomic_load(&over)) {
+        raise(SIGUSR1);
+        sched_yield(); /* valgrind runs one thread at a time */
+    }
+    return unused;
+}
+
+static void *add_and_remove_handlers(void *unused)
+{
+    loop_t *own = loop_new(NULL);
+    while (!atomic_load(&over)) {
+        (void)loop_add_signal_handler(own, SIGUSR2, on_signal, NULL);
+        loop_remove_signal_handler(own, SIGUSR2);
+        sched_yield();
+    }
+    loop_close(own);
+    return unused;
+}
+
+static int child_closes(void)
+{
+    return loop_close(loop);
+}
+
+/* The child is without the threads that were in the middle of it. */
+static void fork_beside(void *(*fn)(void *))
+{
+    enum { CHILDREN = 100 };
+    pthread_t threads[2];
+    int closed = 0;
+    loop = open_real_loop();
+    assert_int_equal(loop_add_signal_handler(loop, SIGUSR1, on_signal, NULL), 0);
+    atomic_store(&over, false);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, fn, NULL), 0);
+    while (closed < CHILDREN && in_child(child_closes) == 0)
+        closed++;
+    atomic_store(&over, true);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(closed, CHILDREN);
+    assert_int_equal(close_loop(loop), 0);
+}
+
+static void a_child_forked_while_threads_handle_signals_closes_the_loop(void **state)
+{
+    (void)state;
+    fork_beside(get_signals);
+}
+
+static void a_child_forked_while_threads_add_handlers_closes_the_loop(void **state)
+{
+    (void)state;
+    fork_beside(add_and_remove_handlers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +416,8 @@ int main(void)
         cmocka_unit_test(a_child_forked_inside_a_run_gets_echild_and_cannot_close),
         cmocka_unit_test(watchers_changed_in_the_child_go_on_in_the_parent),
         cmocka_unit_test(a_child_can_be_the_parent_of_another),
+        cmocka_unit_test(a_child_forked_while_threads_handle_signals_closes_the_loop),
+        cmocka_unit_test(a_child_forked_while_threads_add_handlers_closes_the_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

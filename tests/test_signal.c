@@ -98,10 +98,16 @@ static void a_signal_wakes_a_loop_that_waits(void **state)
 
 static void *send_to_process(void *arg)
 {
-    kill(getpid(), *(int *)arg);
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, *(int *)arg);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    kill(getpid(), *(int *)arg); /* handled before it returns, as all others block the signal */
     return NULL;
 }
 
+/* Were the signal blocked only later, it might be handed from thread to thread, and come as this
+ * one ends: ThreadSanitizer loses it then. */
 static void a_signal_that_another_thread_gets_wakes_the_loop_too(void **state)
 {
     (void)state;
@@ -111,13 +117,13 @@ static void a_signal_that_another_thread_gets_wakes_the_loop_too(void **state)
     loop = open_real_loop();
     loop_hold(loop);
     assert_int_equal(loop_add_signal_handler(loop, SIGUSR1, stop, NULL), 0);
-    assert_int_equal(pthread_create(&thread, NULL, send_to_process, &signo), 0);
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &set, &old);
+    assert_int_equal(pthread_create(&thread, NULL, send_to_process, &signo), 0);
+    assert_int_equal(loop_run(loop), 1);
     pthread_join(thread, NULL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    assert_int_equal(loop_run(loop), 1);
     loop_release(loop);
     finish("");
 }
@@ -397,6 +403,28 @@ static void loops_come_and_go_in_a_storm_of_signals(void **state)
     finish("");
 }
 
+static void *raise_though_cancelled(void *unused)
+{
+    pthread_cancel(pthread_self()); /* will act in the next call that is a point for it */
+    raise(SIGUSR1);
+    return unused;
+}
+
+/* Else loops would not hear of it, and wait when they are closed for a handler that is gone. */
+static void a_cancelled_thread_handles_a_signal_to_the_end(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    loop = open_real_loop();
+    loop_hold(loop);
+    assert_int_equal(loop_add_signal_handler(loop, SIGUSR1, stop, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, raise_though_cancelled, NULL), 0);
+    assert_int_equal(loop_run(loop), 1);
+    pthread_join(thread, NULL);
+    loop_release(loop);
+    finish("");
+}
+
 static void the_sixty_fifth_loop_is_refused(void **state)
 {
     (void)state;
@@ -473,6 +501,7 @@ int main(void)
         cmocka_unit_test(several_loops_of_one_thread_handle_the_same_signal),
         cmocka_unit_test(loops_in_several_threads_all_hear_a_signal_of_the_process),
         cmocka_unit_test(loops_come_and_go_in_a_storm_of_signals),
+        cmocka_unit_test(a_cancelled_thread_handles_a_signal_to_the_end),
         cmocka_unit_test(the_sixty_fifth_loop_is_refused),
         cmocka_unit_test(a_task_that_a_signal_may_wake_is_no_deadlock),
         cmocka_unit_test(without_its_handler_a_stuck_task_is_a_deadlock_again),

@@ -372,6 +372,42 @@ static void a_stop_ends_the_wait_of_run_once(void **state)
     finish();
 }
 
+static void stop(void *of)
+{
+    loop_stop(of);
+}
+
+static void *post_though_cancelled(void *arg)
+{
+    pthread_cancel(pthread_self()); /* will act in the next call that is a point for it */
+    (void)loop_call_soon_threadsafe(arg, stop, arg);
+    return NULL;
+}
+
+static void *stop_though_cancelled(void *arg)
+{
+    pthread_cancel(pthread_self());
+    loop_stop(arg);
+    return NULL;
+}
+
+/* Not after the post and before the wake-up, which nobody else would make up for. */
+static void a_cancelled_thread_does_what_it_has_begun(void **state)
+{
+    (void)state;
+    void *(*const fns[])(void *) = {post_though_cancelled, stop_though_cancelled};
+    loop = open_real_loop();
+    loop_hold(loop);
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, fns[i], loop), 0);
+        assert_int_equal(loop_run(loop), 1);
+        pthread_join(thread, NULL);
+    }
+    loop_release(loop);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +424,7 @@ int main(void)
         cmocka_unit_test(a_thread_stops_a_blocking_loop_again_and_again),
         cmocka_unit_test(a_thread_stops_a_loop_that_is_busy),
         cmocka_unit_test(a_stop_ends_the_wait_of_run_once),
+        cmocka_unit_test(a_cancelled_thread_does_what_it_has_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,6 +314,8 @@ void loop__signal_wait(loop_t *loop, struct loop__signal_wait *wait); /* nothing
 void loop__signal_unwait(loop_t *loop, struct loop__signal_wait *wait);
 void loop__signals_drop(loop_t *loop); /* the user's handlers */
 void loop__signals_free(loop_t *loop);
+void loop__signals_before_fork(void);
+void loop__signals_after_fork(bool in_child);
 
 /* --- loop.c, exception.c ---------------------------------------------------------------------- */
 

@@ -20,15 +20,21 @@ _Thread_local struct loop_thread loop__thread;
 unsigned loop__forks;
 static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
 
-static void count_fork(void)
+static void after_fork_in_parent(void)
 {
+    loop__signals_after_fork(false);
+}
+
+static void after_fork_in_child(void)
+{
+    loop__signals_after_fork(true);
     loop__forks++;
     loop__thread.running = NULL;
 }
 
 static void watch_forks(void)
 {
-    pthread_atfork(NULL, NULL, count_fork);
+    pthread_atfork(loop__signals_before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 /* --- Making ----------------------------------------------------------------------------------- */

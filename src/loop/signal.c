@@ -55,6 +55,19 @@ static void on_signal(int signo)
     atomic_fetch_sub(&at_work, 1);
 }
 
+/* A child is without the threads that were in the middle of it: no handler is at work there. */
+void loop__signals_before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void loop__signals_after_fork(bool in_child)
+{
+    if (in_child)
+        atomic_store(&at_work, 0);
+    pthread_mutex_unlock(&lock);
+}
+
 static int install(int signo)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 #if defined __linux__ && !COLOOP_WAKE_PIPE /* to be defined where a pipe is to be tried */
 #define HAVE_EVENTFD 1
@@ -61,16 +62,19 @@ void loop__wake_close(loop_t *loop)
         close(loop->wake_read);
 }
 
+/* A thread that was cancelled would end in `write`, between what it did and telling of it. */
 void loop__wake(loop_t *loop)
 {
     static const uint64_t one = 1;
-    int saved = errno;
+    int saved = errno, cancel_state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     if (loop->ops->wake) {
         loop->ops->wake(loop->selector);
     } else {
         while (write(loop->wake_write, &one, sizeof one) < 0 && errno == EINTR)
             ; /* EAGAIN is fine: it is readable already */
     }
+    pthread_setcancelstate(cancel_state, &cancel_state);
     errno = saved;
 }
 
