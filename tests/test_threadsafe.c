@@ -236,30 +236,6 @@ static void a_loop_may_be_closed_when_the_last_call_has_run(void **state)
     }
 }
 
-/* Waking the loop is a point of cancellation. */
-static void *post_though_cancelled(void *to)
-{
-    pthread_cancel(pthread_self());
-    loop_call_soon_threadsafe(to, release, to);
-    pthread_testcancel();
-    return to;
-}
-
-static void a_thread_that_is_cancelled_keeps_nobody_from_posting(void **state)
-{
-    (void)state;
-    pthread_t thread;
-    void *end;
-    loop = open_real_loop();
-    loop_hold(loop);
-    assert_int_equal(pthread_create(&thread, NULL, post_though_cancelled, loop), 0);
-    pthread_join(thread, &end);
-    assert_ptr_equal(end, PTHREAD_CANCELED);
-    assert_int_equal(loop_call_soon_threadsafe(loop, say, "after"), 0);
-    finish();
-    assert_string_equal(traced(), "after");
-}
-
 /* Two loops in two threads, each posting to the other while both run. */
 static loop_t *_Atomic other;
 static atomic_bool other_may_close;
@@ -419,7 +395,6 @@ int main(void)
         cmocka_unit_test(a_posted_call_may_post_and_is_a_pass_of_its_own),
         cmocka_unit_test(without_memory_a_post_is_refused_and_the_others_arrive),
         cmocka_unit_test(a_loop_may_be_closed_when_the_last_call_has_run),
-        cmocka_unit_test(a_thread_that_is_cancelled_keeps_nobody_from_posting),
         cmocka_unit_test(two_loops_post_to_each_other),
         cmocka_unit_test(a_thread_stops_a_blocking_loop_again_and_again),
         cmocka_unit_test(a_thread_stops_a_loop_that_is_busy),

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <unistd.h>
 #if defined __linux__ && !COLOOP_WAKE_PIPE /* to be defined where a pipe is to be tried */
 #define HAVE_EVENTFD 1
@@ -62,7 +61,8 @@ void loop__wake_close(loop_t *loop)
         close(loop->wake_read);
 }
 
-/* A thread that was cancelled would end in `write`, between what it did and telling of it. */
+/* A thread that was cancelled would end in `write`, between what it did and telling of it, and keep
+ * its lock. */
 void loop__wake(loop_t *loop)
 {
     static const uint64_t one = 1;
@@ -109,19 +109,6 @@ static int append(struct loop__calls *calls, loop_fn *fn, void *arg)
     return 0;
 }
 
-/* A thread that is cancelled in there would keep the lock. */
-static void wake_without_end(loop_t *loop)
-{
-#ifdef PTHREAD_CANCEL_DISABLE
-    int state;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    loop__wake(loop);
-    pthread_setcancelstate(state, &state);
-#else
-    loop__wake(loop);
-#endif
-}
-
 int loop_call_soon_threadsafe(loop_t *loop, loop_fn *fn, void *arg)
 {
     struct loop__posts *posts = &loop->posts;
@@ -131,7 +118,7 @@ int loop_call_soon_threadsafe(loop_t *loop, loop_fn *fn, void *arg)
     int rc = append(&posts->arrived, fn, arg);
     if (rc == 0 && posts->arrived.count == 1) {
         atomic_store_explicit(&posts->any, true, memory_order_relaxed);
-        wake_without_end(loop);
+        loop__wake(loop);
     }
     pthread_mutex_unlock(&posts->lock);
     return rc;
