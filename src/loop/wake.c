@@ -90,9 +90,17 @@ void loop__wake_drain(loop_t *loop)
 
 /* --- Calls ------------------------------------------------------------------------------------ */
 
+/* Nobody holds the lock for longer than a sleep would take, so where it can be had, one that tries
+ * for a moment before it sleeps. */
+#ifdef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+#define LOCK_INITIALIZER PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+#else
+#define LOCK_INITIALIZER PTHREAD_MUTEX_INITIALIZER
+#endif
+
 void loop__posts_init(loop_t *loop)
 {
-    loop->posts.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    loop->posts.lock = (pthread_mutex_t)LOCK_INITIALIZER;
 }
 
 static int append(struct loop__calls *calls, loop_fn *fn, void *arg)
