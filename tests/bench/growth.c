@@ -142,8 +142,8 @@ static void run_calls(long n)
 int main(int argc, char **argv)
 {
     static const struct bench_work works[] = {
-        {.name = "growth-task", .rounds = 1, .parameters = {1000, 10000, 100000, 1000000}},
-        {.name = "growth", .rounds = 1, .parameters = {1000, 10000, 100000, 1000000}},
+        {.name = "growth-task", .rounds = 3, .parameters = {1000, 10000, 100000, 1000000}},
+        {.name = "growth", .rounds = 3, .parameters = {1000, 10000, 100000, 1000000}},
         {0},
     };
     static const struct bench_contender contenders[] = {

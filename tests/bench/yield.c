@@ -86,7 +86,7 @@ static void statethreads_run_yield(long tasks)
 int main(int argc, char **argv)
 {
     static const struct bench_work works[] = {
-        {.name = "yield", .rounds = 3, .parameters = {10, 1000, 100000}},
+        {.name = "yield", .rounds = 5, .parameters = {10, 1000, 100000}},
         {0},
     };
     static const struct bench_contender contenders[] = {
