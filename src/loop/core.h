@@ -151,6 +151,8 @@ loop_fn *loop__call_fn(const struct loop__ready *item);
 loop_fn *loop__watcher_fn(const struct loop__ready *item);
 loop_fn *loop__signal_fn(const struct loop__ready *item);
 
+/* --- call.c ----------------------------------------------------------------------------------- */
+
 /* What a node of the loop's heap is part of: the heap's tag. */
 enum loop__timer_kind { LOOP__TIMER, LOOP__HANDLE, LOOP__RECORD };
 

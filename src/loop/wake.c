@@ -171,7 +171,8 @@ void loop__posts_run(loop_t *loop)
     loop__ready_push(loop, &posts->item);
 }
 
-/* In a forked child the lock may be a thread's that is not there. */
+/* Outside of passes none are taken. In a forked child the lock may be a thread's that is not there.
+ */
 void loop__posts_drop(loop_t *loop)
 {
     struct loop__posts *posts = &loop->posts;
@@ -180,8 +181,6 @@ void loop__posts_drop(loop_t *loop)
         pthread_mutex_unlock(&posts->lock);
         pthread_mutex_destroy(&posts->lock);
     }
-    if (list_linked(&posts->item.link))
-        list_remove(&posts->item.link);
     coloop__free(posts->arrived.calls);
     coloop__free(posts->taken.calls);
 }
