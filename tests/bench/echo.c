@@ -24,10 +24,8 @@
 
 static long alive; /* connections */
 
-/* --- Limit ------------------------------------------------------------------------------------ */
-
 /* Writes what it can, and keeps the rest: 1: all; 0: some is left; -1: the end. */
-static int limit_write(int fd, struct limit_connection *connection, const char *data, size_t size)
+static int write_some(int fd, struct kept *kept, const char *data, size_t size)
 {
     ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
     if (n == (ssize_t)size)
@@ -35,20 +33,23 @@ static int limit_write(int fd, struct limit_connection *connection, const char *
     if (n < 0 && errno != EAGAIN)
         return -1;
     size_t left = size - (n < 0 ? 0 : (size_t)n);
-    if (!connection->data)
-        connection->data = malloc(ECHO_MAX);
-    MUST(connection->data != NULL);
-    memmove(connection->data, data + size - left, left);
-    connection->size = left;
+    if (!kept->data)
+        kept->data = malloc(ECHO_MAX);
+    MUST(kept->data != NULL);
+    memmove(kept->data, data + size - left, left);
+    kept->size = left;
     return 0;
 }
 
+/* --- Limit ------------------------------------------------------------------------------------ */
+
 static bool limit_echo_through(int fd, struct limit_connection *connection, char data[ECHO_MAX])
 {
-    if (connection->size) {
-        size_t size = connection->size;
-        connection->size = 0;
-        int rc = limit_write(fd, connection, connection->data, size);
+    struct kept *kept = &connection->kept;
+    if (kept->size) {
+        size_t size = kept->size;
+        kept->size = 0;
+        int rc = write_some(fd, kept, kept->data, size);
         if (rc <= 0)
             return rc == 0;
     }
@@ -56,7 +57,7 @@ static bool limit_echo_through(int fd, struct limit_connection *connection, char
         ssize_t n = read(fd, data, ECHO_MAX);
         if (n <= 0)
             return n < 0 && errno == EAGAIN;
-        int rc = limit_write(fd, connection, data, (size_t)n);
+        int rc = write_some(fd, kept, data, (size_t)n);
         if (rc <= 0)
             return rc == 0;
         if ((size_t)n < ECHO_MAX)
@@ -215,9 +216,8 @@ static void libuv_echo_trying(long port)
 #include <ev.h>
 
 struct libev_connection {
-    ev_io io; /* first: the watcher is the connection */
-    size_t left;
-    char *rest; /* of what could not be written at once */
+    ev_io io;         /* first: the watcher is the connection */
+    struct kept kept; /* of what could not be written at once */
 };
 
 static struct ev_loop *libev_loop;
@@ -227,7 +227,7 @@ static void libev_end(struct libev_connection *c)
 {
     ev_io_stop(libev_loop, &c->io);
     close(c->io.fd);
-    free(c->rest);
+    free(c->kept.data);
     free(c);
     if (--alive == 0)
         ev_break(libev_loop, EVBREAK_ALL);
@@ -243,21 +243,13 @@ static void libev_watch(struct libev_connection *c, int events)
 /* Waits with reading until what is left has been written. */
 static void libev_write(struct libev_connection *c, const char *data, size_t size)
 {
-    ssize_t n = send(c->io.fd, data, size, MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN) {
+    bool waited = c->kept.size > 0;
+    c->kept.size = 0;
+    int rc = write_some(c->io.fd, &c->kept, data, size);
+    if (rc < 0)
         libev_end(c);
-        return;
-    }
-    bool waited = c->left > 0;
-    c->left = size - (n < 0 ? 0 : (size_t)n);
-    if (c->left) {
-        if (!c->rest)
-            c->rest = malloc(ECHO_MAX);
-        MUST(c->rest != NULL);
-        memmove(c->rest, data + size - c->left, c->left);
-    }
-    if (waited != (c->left > 0))
-        libev_watch(c, c->left ? EV_WRITE : EV_READ);
+    else if (waited != (rc == 0))
+        libev_watch(c, rc == 0 ? EV_WRITE : EV_READ);
 }
 
 static void libev_on_ready(struct ev_loop *l, ev_io *io, int events)
@@ -266,7 +258,7 @@ static void libev_on_ready(struct ev_loop *l, ev_io *io, int events)
     struct libev_connection *c = (struct libev_connection *)io;
     (void)l;
     if (events & EV_WRITE) {
-        libev_write(c, c->rest, c->left);
+        libev_write(c, c->kept.data, c->kept.size);
         return;
     }
     ssize_t n = read(io->fd, data, sizeof data);
@@ -310,8 +302,7 @@ static void libev_echo(long port)
 struct libevent_connection {
     struct event event;
     int fd;
-    size_t left;
-    char *rest; /* of what could not be written at once */
+    struct kept kept; /* of what could not be written at once */
 };
 
 static struct event_base *libevent_base;
@@ -326,7 +317,7 @@ static void libevent_end(struct libevent_connection *c)
 {
     event_del(&c->event);
     close(c->fd);
-    free(c->rest);
+    free(c->kept.data);
     free(c);
     libevent_one_less();
 }
@@ -343,21 +334,13 @@ static void libevent_watch(struct libevent_connection *c, short what)
 /* Waits with reading until what is left has been written. */
 static void libevent_write(struct libevent_connection *c, const char *data, size_t size)
 {
-    ssize_t n = send(c->fd, data, size, MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN) {
+    bool waited = c->kept.size > 0;
+    c->kept.size = 0;
+    int rc = write_some(c->fd, &c->kept, data, size);
+    if (rc < 0)
         libevent_end(c);
-        return;
-    }
-    bool waited = c->left > 0;
-    c->left = size - (n < 0 ? 0 : (size_t)n);
-    if (c->left) {
-        if (!c->rest)
-            c->rest = malloc(ECHO_MAX);
-        MUST(c->rest != NULL);
-        memmove(c->rest, data + size - c->left, c->left);
-    }
-    if (waited != (c->left > 0))
-        libevent_watch(c, c->left ? EV_WRITE : EV_READ);
+    else if (waited != (rc == 0))
+        libevent_watch(c, rc == 0 ? EV_WRITE : EV_READ);
 }
 
 static void libevent_on_ready(evutil_socket_t fd, short what, void *arg)
@@ -365,7 +348,7 @@ static void libevent_on_ready(evutil_socket_t fd, short what, void *arg)
     static char data[ECHO_MAX];
     struct libevent_connection *c = arg;
     if (what & EV_WRITE) {
-        libevent_write(c, c->rest, c->left);
+        libevent_write(c, c->kept.data, c->kept.size);
         return;
     }
     ssize_t n = read(fd, data, sizeof data);

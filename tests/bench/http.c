@@ -47,22 +47,22 @@ static bool answer(int fd, struct limit_connection *c)
 {
     if (c->file)
         return send_file(fd, c);
-    if (!c->data)
-        c->data = malloc(REQUEST_MAX);
-    MUST(c->data != NULL);
-    ssize_t n = read(fd, c->data + c->size, REQUEST_MAX - 1 - c->size);
+    if (!c->kept.data)
+        c->kept.data = malloc(REQUEST_MAX);
+    MUST(c->kept.data != NULL);
+    ssize_t n = read(fd, c->kept.data + c->kept.size, REQUEST_MAX - 1 - c->kept.size);
     if (n <= 0)
         return n < 0 && errno == EAGAIN;
-    c->size += (size_t)n;
-    c->data[c->size] = '\0';
-    if (!strstr(c->data, "\r\n\r\n"))
-        return c->size < REQUEST_MAX - 1;
-    char *path = strchr(c->data, '/');
+    c->kept.size += (size_t)n;
+    c->kept.data[c->kept.size] = '\0';
+    if (!strstr(c->kept.data, "\r\n\r\n"))
+        return c->kept.size < REQUEST_MAX - 1;
+    char *path = strchr(c->kept.data, '/');
     char *space = path ? strchr(path, ' ') : NULL;
     if (!space)
         return false;
     *space = '\0';
-    c->size = 0;
+    c->kept.size = 0;
     return respond(fd, c, path + 1);
 }
 

@@ -12,10 +12,14 @@
 
 enum { LIMIT_EVENTS = 256, LIMIT_FDS = 32768 };
 
-struct limit_connection {
-    char *data; /* of what could not be written at once, or of a request that is not complete */
+struct kept {
+    char *data;
     size_t size;
-    int file; /* that is being sent, up to `end`; or 0 */
+};
+
+struct limit_connection {
+    struct kept kept; /* of what could not be written at once, or of a request not yet complete */
+    int file;         /* that is being sent, up to `end`; or 0 */
     off_t offset, end;
 };
 
@@ -43,7 +47,7 @@ static inline void limit_take_all(void)
 
 static inline void limit_end(int fd, struct limit_connection *connection)
 {
-    free(connection->data);
+    free(connection->kept.data);
     if (connection->file)
         close(connection->file);
     *connection = (struct limit_connection){0};

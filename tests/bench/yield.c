@@ -58,27 +58,31 @@ static void coloop_run_yield(long tasks)
 /* --- State Threads ---------------------------------------------------------------------------- */
 
 #ifdef BENCH_ST
-static long statethreads_finished;
+static long statethreads_left;
+static st_cond_t statethreads_over;
 
 static void *statethreads_yield_often(void *arg)
 {
     (void)arg;
     for (long i = 0; i < times; i++)
         st_usleep(0);
-    statethreads_finished++;
+    if (--statethreads_left == 0)
+        st_cond_signal(statethreads_over);
     return NULL;
 }
 
 static void statethreads_run_yield(long tasks)
 {
     statethreads_begin();
+    statethreads_over = st_cond_new();
+    statethreads_left = tasks;
     times = YIELDS / 4 / tasks;
     for (long i = 0; i < tasks; i++)
         statethreads_start(statethreads_yield_often, NULL, false);
     st_usleep(0);
     int64_t began = bench_now();
-    while (statethreads_finished < tasks)
-        st_usleep(0);
+    while (statethreads_left > 0)
+        st_cond_wait(statethreads_over);
     bench_each(NULL, bench_now() - began, times * tasks);
 }
 #endif
